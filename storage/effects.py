@@ -1,0 +1,312 @@
+"""Effects: what the hot path asks the store to do, as plain data.
+
+A `Unit` is done whole or not at all. The group commit merges the units of many callers into one multi-row statement
+per kind; a change names the row and the state it expects, and a unit one of whose changes finds something else
+is `Stale`: a normal result, to be decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class InsertKind:
+    """Rows of one table. With `unique`, a row that exists already makes its unit stale."""
+
+    table: str
+    columns: tuple[str, ...]
+    unique: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeKind:
+    """A conditional update of rows of one table, by a list of (column, SQL type) carried per row.
+
+    `condition` names the row and what it is expected to be; `v` is the carried row. The first column tells rows apart
+    within a batch and is what RETURNING gives back.
+    """
+
+    table: str
+    carried: tuple[tuple[str, str], ...]
+    assign: str
+    condition: str
+    returning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """One row of `kind`, values in the order of its columns."""
+
+    kind: InsertKind
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One conditional update; with `must` False a row not found is told in `Applied.found` and harms nothing."""
+
+    kind: ChangeKind
+    values: tuple[Any, ...]
+    must: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecipient:
+    """A recipient as it enters the store; instants in microseconds."""
+
+    id: int
+    mail_id: int
+    direction: str
+    rcpt_to: str
+    state: str
+    created_at: int
+    due_at: int
+    order_key: str = ""
+    sender: str = ""
+    header: bytes | None = None
+    body_offset: int = 0
+    address_id: int | None = None
+    output_code: str = ""
+    map_version: int | None = None
+
+    def values(self) -> tuple[Any, ...]:
+        """The row, in the order of `RECIPIENT_COLUMNS`."""
+        return (
+            self.id,
+            self.mail_id,
+            self.direction,
+            self.rcpt_to,
+            self.state,
+            self.created_at,
+            self.due_at,
+            0,
+            0,
+            0,
+            "",
+            self.order_key,
+            self.sender,
+            self.header,
+            self.body_offset,
+            self.address_id,
+            self.output_code,
+            self.map_version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """A recipient that joins a lane; its `lane_sequence` is taken in the commit that queues it.
+
+    `content` is the mail's bytes for a delivery in this process, so that it need not read them again.
+    """
+
+    lane: str
+    recipient: NewRecipient
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something subscribers of this process hear once the unit is committed."""
+
+    topic: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Effects that are committed together, decided on `map_version` where the map had a part in them."""
+
+    changes: tuple[Change, ...] = ()
+    inserts: tuple[Insert, ...] = ()
+    queued: tuple[Enqueue, ...] = ()
+    map_version: int | None = None
+    size: int = 0  # bytes of mail it carries
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Committed. `found` answers each change, `sequences` gives the lane sequence of each queued recipient."""
+
+    found: tuple[bool, ...] = ()
+    sequences: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Nothing of the unit was done: the `map` moved on, a `state` was not as expected, or a `unique` row exists."""
+
+    reason: str
+
+
+type_bigint = "bigint"
+type_text = "text"
+type_bytes = "bytea"
+
+MAIL = InsertKind(
+    "mails",
+    (
+        "id",
+        "direction",
+        "listener",
+        "mail_from",
+        "peer",
+        "helo_name",
+        "received_at",
+        "size",
+        "content_hash",
+        "message_id",
+        "map_version",
+        "address_id",
+        "damage",
+        "secret",
+        "secret_offset",
+        "template",
+        "application_id",
+    ),
+)
+CONTENT = InsertKind("mail_contents", ("mail_id", "content"))
+RECIPIENT_COLUMNS = (
+    "id",
+    "mail_id",
+    "direction",
+    "rcpt_to",
+    "state",
+    "created_at",
+    "due_at",
+    "attempts",
+    "handler_failures",
+    "in_doubt",
+    "last_reply",
+    "order_key",
+    "sender",
+    "header",
+    "body_offset",
+    "address_id",
+    "output_code",
+    "map_version",
+)
+RECIPIENT = InsertKind("recipients", RECIPIENT_COLUMNS)
+QUEUED_RECIPIENT = InsertKind("recipients", (*RECIPIENT_COLUMNS, "lane", "lane_sequence"))
+ATTEMPT = InsertKind("attempts", ("id", "recipient_id", "attempted_at", "outcome", "stage", "reply"))
+REQUEST = InsertKind(
+    "requests",
+    (
+        "id",
+        "address_id",
+        "procedure",
+        "handover",
+        "input_number",
+        "received_at",
+        "answered_at",
+        "result_mail_id",
+    ),
+)
+FINGERPRINT = InsertKind(
+    "mail_fingerprints",
+    ("fingerprint", "content_hash", "mail_id", "received_at"),
+    unique=("fingerprint",),
+)
+AUDIT = InsertKind("audit_events", ("id", "occurred_at", "actor", "event", "subject", "detail"))
+
+# A repeat is a mail of the same bytes and sender within the window, after our 250 of the first one may not have
+# been seen; `repeat_after` in the future switches the look-up off.
+RECIPIENT_HANDLED = ChangeKind(
+    "recipients",
+    (
+        ("id", type_bigint),
+        ("state", type_text),
+        ("finished_at", type_bigint),
+        ("last_reply", type_text),
+        ("content_hash", type_bytes),
+        ("repeat_after", type_bigint),
+    ),
+    "state = v.state, finished_at = v.finished_at, last_reply = v.last_reply",
+    """recipients.id = v.id AND recipients.state = 'received' AND NOT EXISTS (
+        SELECT 1 FROM mails AS earlier JOIN mails AS this ON this.id = recipients.mail_id
+        WHERE earlier.unclean_end_at IS NOT NULL AND earlier.content_hash = v.content_hash
+        AND earlier.received_at >= v.repeat_after AND earlier.id < this.id
+        AND earlier.mail_from = this.mail_from AND earlier.listener = this.listener)""",
+    "recipients.id",
+)
+RECIPIENT_DEFERRED = ChangeKind(
+    "recipients",
+    (
+        ("id", type_bigint),
+        ("due_at", type_bigint),
+        ("handler_failures", type_bigint),
+        ("last_reply", type_text),
+    ),
+    "due_at = v.due_at, handler_failures = v.handler_failures, last_reply = v.last_reply",
+    "recipients.id = v.id AND recipients.state = 'received'",
+    "recipients.id",
+)
+RECIPIENT_OUTCOME = ChangeKind(
+    "recipients",
+    (
+        ("id", type_bigint),
+        ("lease_token", type_bigint),
+        ("state", type_text),
+        ("due_at", type_bigint),
+        ("finished_at", type_bigint),
+        ("attempts", type_bigint),
+        ("in_doubt", type_bigint),
+        ("last_reply", type_text),
+    ),
+    "state = v.state, due_at = v.due_at, finished_at = v.finished_at, attempts = v.attempts, "
+    "in_doubt = v.in_doubt, last_reply = v.last_reply",
+    "recipients.id = v.id AND recipients.state = 'queued' AND EXISTS (SELECT 1 FROM lanes "
+    "WHERE lanes.lane = recipients.lane AND lanes.lease_token = v.lease_token)",
+    "recipients.id",
+)
+REQUEST_ANSWERED = ChangeKind(
+    "requests",
+    (
+        ("result_mail_id", type_bigint),
+        ("address_id", type_bigint),
+        ("handover", type_text),
+        ("input_number", type_text),
+        ("answered_at", type_bigint),
+    ),
+    "answered_at = v.answered_at, result_mail_id = v.result_mail_id",
+    "requests.id = (SELECT r.id FROM requests AS r WHERE r.address_id = v.address_id "
+    "AND r.handover = v.handover AND r.input_number = v.input_number AND r.answered_at IS NULL "
+    "ORDER BY r.id LIMIT 1)",
+    "requests.result_mail_id",
+)
+SECRET_FORGOTTEN = ChangeKind(
+    "mails",
+    (("id", type_bigint),),
+    "secret = NULL",
+    "mails.id = v.id",
+    "mails.id",
+)
+UNCLEAN_END = ChangeKind(
+    "mails",
+    (("id", type_bigint), ("unclean_end_at", type_bigint)),
+    "unclean_end_at = v.unclean_end_at",
+    "mails.id = v.id",
+    "mails.id",
+)
+
+CHANGE_ORDER: Sequence[ChangeKind] = (
+    RECIPIENT_HANDLED,
+    RECIPIENT_DEFERRED,
+    RECIPIENT_OUTCOME,
+    REQUEST_ANSWERED,
+    SECRET_FORGOTTEN,
+    UNCLEAN_END,
+)
+INSERT_ORDER: Sequence[InsertKind] = (
+    FINGERPRINT,
+    MAIL,
+    CONTENT,
+    RECIPIENT,
+    REQUEST,
+    ATTEMPT,
+    AUDIT,
+)

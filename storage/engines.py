@@ -1,0 +1,204 @@
+"""Opening the store: one writer, a few readers, and the checks without which the service does not start.
+
+SQLite runs through pysqlite3 (its own current SQLite) in WAL mode with synchronous=FULL, read back; PostgreSQL through
+psycopg 3 with fsync and synchronous_commit on. The store's file is 0600 in a directory of 0700.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pysqlite3.dbapi2 as pysqlite
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import QueuePool
+
+from storage.failures import StoreRefused
+
+# Below it, two connections that commit and checkpoint at once can corrupt a WAL file (SQLite's WAL-reset defect).
+OLDEST_SQLITE = (3, 51, 3)
+_PAGE_SIZE = 16384
+_JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024
+_READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The store's engines: `writer` for effects, `worker` for units of work, `reader` for everything else.
+
+    On SQLite writer and worker are one connection, used by one thread.
+    """
+
+    url: URL
+    writer: Engine
+    worker: Engine
+    reader: Engine
+
+    @property
+    def on_sqlite(self) -> bool:
+        return self.writer.dialect.name == "sqlite"
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        for engine in {id(e): e for e in (self.writer, self.worker, self.reader)}.values():
+            engine.dispose()
+
+
+def parse_url(url: str) -> URL:
+    """A store URL with its driver filled in; StoreRefused for a database the gateway does not run on."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed
+    raise StoreRefused(f"store.url: {parsed.get_backend_name()} needs a file, or use postgresql://")
+
+
+def open_engines(url: str) -> Engines:
+    """Open the store, creating a missing SQLite file, and read its safety settings back."""
+    parsed = parse_url(url)
+    engines = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    try:
+        _read_back(engines)
+    except BaseException:
+        engines.dispose()
+        raise
+    return engines
+
+
+def database_file(url: URL) -> Path:
+    """The SQLite file a URL names."""
+    return Path(str(url.database)).absolute()
+
+
+def _sqlite(url: URL) -> Engines:
+    path = database_file(url)
+    _make_private(path)
+    plain = URL.create("sqlite", database=str(path))
+    arguments: dict[str, Any] = {"cached_statements": 1024, "check_same_thread": False, "timeout": 5.0}
+    writer = create_engine(
+        plain, module=pysqlite, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args=arguments
+    )
+    reader = create_engine(
+        plain,
+        module=pysqlite,
+        poolclass=QueuePool,
+        pool_size=_READERS,
+        max_overflow=0,
+        connect_args=arguments,
+    )
+    event.listen(writer, "connect", _prepare_sqlite)
+    event.listen(writer, "begin", _begin_immediate)
+    event.listen(reader, "connect", _prepare_sqlite)
+    event.listen(reader, "begin", _begin_deferred)
+    return Engines(url, writer, writer, reader)
+
+
+def _make_private(path: Path) -> None:
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, mode=0o700)
+    _refuse_open_to_others(path.parent, "0700")
+    if path.exists():
+        _refuse_open_to_others(path, "0600")
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _refuse_open_to_others(path: Path, wanted: str) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise StoreRefused(f"{path} is open to others ({mode:04o}): chmod {wanted} it, then start again")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions of its own: the "begin" event says which kind.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"page_size={_PAGE_SIZE}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=OFF",
+        "secure_delete=ON",
+        f"journal_size_limit={_JOURNAL_SIZE_LIMIT}",
+        "busy_timeout=2000",
+        "cache_size=-65536",
+        "fullfsync=ON",
+        "checkpoint_fullfsync=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _postgresql(url: URL) -> Engines:
+    def engine(size: int, *, ping: bool = True) -> Engine:
+        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=ping)
+
+    # The writer tells a lost connection apart itself; a ping before every batch would cost it a round trip.
+    return Engines(url, engine(1, ping=False), engine(1), engine(_READERS))
+
+
+def _read_back(engines: Engines) -> None:
+    with engines.reader.connect() as connection:
+        if engines.on_sqlite:
+            _check_sqlite(connection)
+        else:
+            _check_postgresql(connection)
+
+
+def _check_sqlite(connection: Connection) -> None:
+    version = tuple(int(part) for part in pysqlite.sqlite_version.split("."))
+    if version < OLDEST_SQLITE:
+        raise StoreRefused(
+            f"SQLite {pysqlite.sqlite_version} can corrupt a WAL file: install pysqlite3 >= 0.6.1"
+        )
+    for pragma, wanted in (("journal_mode", "wal"), ("synchronous", 2)):
+        found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+        if found != wanted:
+            raise StoreRefused(f"the store runs with {pragma}={found}, but only {wanted} keeps its promises")
+
+
+def _check_postgresql(connection: Connection) -> None:
+    for setting, refused in (("fsync", {"off"}), ("synchronous_commit", {"off", "local"})):
+        found = str(connection.exec_driver_sql(f"SHOW {setting}").scalar())
+        if found in refused:
+            raise StoreRefused(f"PostgreSQL runs with {setting}={found}, so a 250 would be no promise")
+
+
+class FileLock:
+    """At most one `serve` per SQLite file: a lock beside it, held until the process ends."""
+
+    def __init__(self, url: URL) -> None:
+        self._path = database_file(url).with_name(database_file(url).name + ".serve-lock")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock or raise StoreRefused at once."""
+        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise StoreRefused(
+                f"another serve holds {self._path.name}: stop it, or use PostgreSQL for several processes"
+            ) from None
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; without effect when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,153 @@
+"""Keys made by the process: 64 bits, time-ordered, tagged with the node, so nothing waits for a database to number a row.
+
+Bits from the top: 41 of milliseconds since 2024-01-01, 10 of node, 12 of running number. A node is claimed exclusively; it
+makes keys only below the millisecond it has reserved in the store, and the next holder starts above that, whatever the
+clock says. Ids are shown as strings: they exceed 2^53.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from sqlalchemy import Connection, text
+
+NODES = 1023
+_ORIGIN_MS = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)
+_NODE_BITS = 10
+_NUMBER_BITS = 12
+RESERVE = timedelta(seconds=60)
+
+
+class NoNodeFree(RuntimeError):  # noqa: N818 - says what is the case
+    """Every node is held by a living process."""
+
+
+class KeysExhausted(RuntimeError):  # noqa: N818 - says what is the case
+    """The reservation ran out before the lease was renewed: the store has not answered for a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClaim:
+    """A node held by this process: its number, the token of this claim, and the first millisecond it may use."""
+
+    node: int
+    boot_id: int
+    from_ms: int
+    below_ms: int
+
+
+def store_micros(connection: Connection) -> int:
+    """The store's own clock, microseconds since the epoch: leases expire by it, not by any host's."""
+    if connection.dialect.name == "postgresql":
+        sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    else:
+        sql = "SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+    return int(connection.exec_driver_sql(sql).scalar_one())
+
+
+def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClaim:
+    """Take the first node whose lease has ended, or a new one, inside the caller's transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE")
+    now = store_micros(connection)
+    rows = connection.execute(
+        text("SELECT id, lease_until, keys_below_ms, boot_id FROM nodes ORDER BY id")
+    ).all()
+    free = next((row for row in rows if row.lease_until <= now), None)
+    if free is None and len(rows) >= NODES:
+        raise NoNodeFree(f"all {NODES} nodes are held; release one or wait for its lease to end")
+    node = free.id if free is not None else len(rows) + 1
+    earliest = free.keys_below_ms if free is not None else 0
+    from_ms = max(int(time.time() * 1000), earliest)
+    below_ms = from_ms + _milliseconds(RESERVE)
+    boot_id = (free.boot_id if free is not None else 0) + 1
+    values = {
+        "id": node,
+        "owner": owner,
+        "boot_id": boot_id,
+        "until": now + int(lease / timedelta(microseconds=1)),
+        "below": below_ms,
+    }
+    if free is None:
+        connection.execute(
+            text(
+                "INSERT INTO nodes (id, owner, boot_id, lease_until, keys_below_ms, last_batch) "
+                "VALUES (:id, :owner, :boot_id, :until, :below, 0)"
+            ),
+            values,
+        )
+    else:
+        connection.execute(
+            text(
+                "UPDATE nodes SET owner = :owner, boot_id = :boot_id, lease_until = :until, "
+                "keys_below_ms = :below WHERE id = :id"
+            ),
+            values,
+        )
+    return NodeClaim(node, boot_id, from_ms, below_ms)
+
+
+def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease: timedelta) -> int | None:
+    """Extend the lease and the reservation in one statement; None when another process holds the node now."""
+    below_ms = max(highest_ms, int(time.time() * 1000)) + _milliseconds(RESERVE)
+    until = store_micros(connection) + int(lease / timedelta(microseconds=1))
+    row = connection.execute(
+        text(
+            "UPDATE nodes SET lease_until = :until, keys_below_ms = :below "
+            "WHERE id = :id AND boot_id = :boot RETURNING id"
+        ),
+        {"until": until, "below": below_ms, "id": claim.node, "boot": claim.boot_id},
+    ).first()
+    return None if row is None else below_ms
+
+
+def release_node(connection: Connection, claim: NodeClaim, highest_ms: int) -> None:
+    """Give the node back at a clean end: the lease ends now and the next holder starts right above our keys."""
+    connection.execute(
+        text(
+            "UPDATE nodes SET lease_until = 0, keys_below_ms = :below WHERE id = :id AND boot_id = :boot"
+        ),
+        {"below": highest_ms + 1, "id": claim.node, "boot": claim.boot_id},
+    )
+
+
+def _milliseconds(span: timedelta) -> int:
+    return int(span / timedelta(milliseconds=1))
+
+
+class KeyMaker:
+    """Makes the keys of one claim; thread-safe, strictly increasing, never behind an earlier key of the node."""
+
+    def __init__(self, claim: NodeClaim) -> None:
+        self.claim = claim
+        self.below_ms = claim.below_ms
+        self._ms = claim.from_ms
+        self._number = -1
+        self._lock = Lock()
+
+    @property
+    def highest_ms(self) -> int:
+        """The millisecond of the latest key."""
+        return self._ms
+
+    def __call__(self) -> int:
+        with self._lock:
+            now_ms = int(time.time() * 1000)
+            if now_ms > self._ms:
+                self._ms, self._number = now_ms, 0
+            elif self._number + 1 < 1 << _NUMBER_BITS:
+                self._number += 1
+            else:
+                self._ms, self._number = self._ms + 1, 0
+            if self._ms >= self.below_ms:
+                raise KeysExhausted("the node's reservation of keys has run out")
+            stamp = self._ms - _ORIGIN_MS
+            return (stamp << _NODE_BITS | self.claim.node) << _NUMBER_BITS | self._number
+
+
+def key_instant(key: int) -> datetime:
+    """The instant a key was made, to the millisecond."""
+    return datetime.fromtimestamp(((key >> (_NODE_BITS + _NUMBER_BITS)) + _ORIGIN_MS) / 1000, tz=UTC)

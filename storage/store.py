@@ -1,0 +1,162 @@
+"""The store as one process holds it: engines, schema, the claimed node and its keys, and synchronous units of work.
+
+Commands use it as it is; the service wraps it in `storage.database.Database`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from storage.effects import Enqueue, Note
+from storage.engines import Engines, open_engines
+from storage.failures import Failure, StoreBroken, StoreBusy, StoreFull, classify
+from storage.keys import KeyMaker, NodeClaim, claim_node, release_node, renew_node
+from storage.schema import ensure_schema
+
+T = TypeVar("T")
+Work = Callable[[Session], T]
+
+NODE_LEASE = timedelta(seconds=30)
+NOTIFY_CHANNEL = "naccs_gateway"
+BUSY_FOR_AT_MOST = 2.0  # seconds a batch or a unit of work is tried again
+_PAUSE = 0.02
+
+
+class Store:
+    """An opened store with a claimed node. Not for use by two threads at once; `read` excepted."""
+
+    def __init__(self, engines: Engines, claim: NodeClaim, lease_ends_at: float) -> None:
+        self.engines = engines
+        self.claim = claim
+        self.new_key = KeyMaker(claim)
+        # Counted from before the store was asked, so that it never ends later here than there.
+        self.lease_ends_at = lease_ends_at
+
+    @classmethod
+    def open(cls, url: str, owner: str, *, lease: timedelta = NODE_LEASE) -> Store:
+        """Open the store, migrate an empty one, and claim a node. StoreRefused says what to do about a bad one."""
+        engines = open_engines(url)
+        try:
+            ensure_schema(engines)
+            lease_ends_at = time.monotonic() + lease.total_seconds()
+            claim = run_transaction(engines, lambda connection: claim_node(connection, owner, lease))
+        except BaseException:
+            engines.dispose()
+            raise
+        return cls(engines, claim, lease_ends_at)
+
+    @property
+    def lease_token(self) -> int:
+        """What this process marks its lanes with; no other claim ever has the same."""
+        return self.claim.node << 40 | self.claim.boot_id
+
+    def run(self, work: Work[T]) -> T:
+        """One unit of work in one transaction; it is run again when the store is busy, for two seconds."""
+        return self.run_noting(work)[0]
+
+    def run_noting(self, work: Work[T]) -> tuple[T, list[Note], list[tuple[Enqueue, int]]]:
+        """`run`, with the notes and queued recipients the work left for subscribers."""
+
+        def in_session(connection: Connection) -> tuple[T, list[Note], list[tuple[Enqueue, int]]]:
+            with Session(bind=connection, expire_on_commit=False) as session:
+                session.info.update(new_key=self.new_key, notes=[], queued=[])
+                value = work(session)
+                session.flush()
+                if not self.engines.on_sqlite:
+                    connection.exec_driver_sql(f"NOTIFY {NOTIFY_CHANNEL}, '{self.lease_token}'")
+                return value, session.info["notes"], session.info["queued"]
+
+        return run_transaction(self.engines, in_session)
+
+    def read(self, work: Work[T]) -> T:
+        """Read on a connection of its own, from one snapshot; nothing it does is kept."""
+        with self.engines.reader.connect() as connection, Session(bind=connection) as session:
+            return work(session)
+
+    def probe(self) -> None:
+        """Write something small: StoreFull as long as the disk has no space."""
+        run_transaction(
+            self.engines,
+            lambda connection: connection.execute(
+                text("UPDATE nodes SET owner = owner WHERE id = :id"), {"id": self.claim.node}
+            ),
+        )
+
+    def renew(self, lease: timedelta = NODE_LEASE) -> None:
+        """Extend the node's lease, and with it every lane's; StoreBroken when the node has another holder."""
+
+        def renewal(connection: Connection) -> int | None:
+            return renew_node(connection, self.claim, self.new_key.highest_ms, lease)
+
+        lease_ends_at = time.monotonic() + lease.total_seconds()
+        below_ms = run_transaction(self.engines, renewal)
+        if below_ms is None:
+            raise StoreBroken(f"node {self.claim.node} was taken over by another process")
+        self.new_key.below_ms = below_ms
+        self.lease_ends_at = lease_ends_at
+
+    def close(self) -> None:
+        """Give the node back and close every connection."""
+        try:
+            run_transaction(
+                self.engines,
+                lambda connection: release_node(connection, self.claim, self.new_key.highest_ms),
+            )
+        finally:
+            self.engines.dispose()
+
+
+@contextmanager
+def opened(url: str, owner: str = "command") -> Iterator[Store]:
+    """A store for the length of a command."""
+    store = Store.open(url, owner)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def run_transaction(engines: Engines, work: Callable[[Connection], T]) -> T:
+    """Run `work` in one transaction of the worker engine and commit it, trying again while the store is busy."""
+    give_up_at = time.monotonic() + BUSY_FOR_AT_MOST
+    while True:
+        try:
+            with engines.worker.begin() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            failure = classify(error)
+            again = failure in (Failure.BUSY, Failure.CONNECTION_LOST)
+            if again and time.monotonic() < give_up_at:
+                time.sleep(_PAUSE)
+                continue
+            raise_trouble(failure, error)
+            raise
+
+
+def raise_trouble(failure: Failure, error: DBAPIError) -> None:
+    """Raise the trouble a failure means to callers; return when it is the statement's own."""
+    if failure in (Failure.BUSY, Failure.CONNECTION_LOST):
+        raise StoreBusy(str(error.orig)) from error
+    if failure is Failure.FULL:
+        raise StoreFull(str(error.orig)) from error
+    if failure is Failure.INPUT_OUTPUT:
+        raise StoreBroken(str(error.orig)) from error
+
+
+def new_key(session: Session) -> int:
+    """A key for a row that a unit of work adds."""
+    make: KeyMaker = session.info["new_key"]
+    return make()
+
+
+def note(session: Session, topic: str, payload: object) -> None:
+    """Tell this process's subscribers once the work is committed."""
+    session.info["notes"].append(Note(topic, payload))
