@@ -1,7 +1,7 @@
 """A batch of units as merged statements inside one open transaction.
 
-Nothing here begins or ends a transaction. What a caller gets back says which units are stale and whether part of one was
-already written, so that the transaction must be rolled back and the others run again.
+Nothing here begins or ends a transaction. What a caller gets back says which units are stale and whether part of one
+was already written, so that the transaction must be rolled back and the others run again.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ def _change(connection: Connection, units: Sequence[tuple[int, Unit]], result: B
     found = _run_changes(connection, units)
     live: _Live = []
     for place, unit in units:
-        answers = tuple(
-            (change.kind.table, _row_name(change)) in found.get(change.kind, ()) for change in unit.changes
-        )
+        answers = tuple((change.kind.table, _row_name(change)) in found.get(change.kind, ()) for change in unit.changes)
         if all(yes or not change.must for yes, change in zip(answers, unit.changes, strict=True)):
             live.append((place, unit, answers))
             continue
@@ -89,9 +87,7 @@ def _row_name(change: Change) -> Any:
     return change.values[0]
 
 
-def _run_changes(
-    connection: Connection, units: Sequence[tuple[int, Unit]]
-) -> dict[ChangeKind, set[tuple[str, Any]]]:
+def _run_changes(connection: Connection, units: Sequence[tuple[int, Unit]]) -> dict[ChangeKind, set[tuple[str, Any]]]:
     found: dict[ChangeKind, set[tuple[str, Any]]] = {}
     for kind in CHANGE_ORDER:
         rows = [change.values for _, unit in units for change in unit.changes if change.kind is kind]

@@ -1,7 +1,7 @@
 """Committing one batch on the writer thread: merged first, unit by unit when a statement fails, again when busy.
 
-On PostgreSQL every batch writes its number on the node's row, so that a COMMIT whose reply was lost is told apart after a
-reconnect, and a process that lost its node writes nothing.
+On PostgreSQL every batch writes its number on the node's row, so that a COMMIT whose reply was lost is told apart
+after a reconnect, and a process that lost its node writes nothing.
 """
 
 from __future__ import annotations
@@ -156,14 +156,15 @@ class Committer:
 
     def _notified(self) -> bool:
         if self._listener is None or self._listener.closed:
-            import psycopg  # noqa: PLC0415 - an optional extra, needed with PostgreSQL only
+            import psycopg
 
             url = self._store.engines.url.set(drivername="postgresql")
             self._listener = psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
             self._listener.execute(f"LISTEN {NOTIFY_CHANNEL}")
             return True
         mine = str(self._store.lease_token)
-        return any([notice.payload != mine for notice in self._listener.notifies(timeout=0)])
+        notices = list(self._listener.notifies(timeout=0))
+        return any(notice.payload != mine for notice in notices)
 
     def close(self) -> None:
         """Close the listening connection, where there is one."""

@@ -1,13 +1,14 @@
 """The group commit: no awaitable resolves before COMMIT has returned, and one fsync serves many messages.
 
-Units of effects handed in while a commit is running wait and then go together, merged by kind. Units of work (functions of a
-session) never share a transaction with effects: on SQLite they take their turn between batches on the one writer
-thread, on PostgreSQL they have a thread and connection of their own. Reads run on reader threads.
+Units of effects handed in while a commit is running wait and then go together, merged by kind. Units of work
+(functions of a session) never share a transaction with effects: on SQLite they take their turn between batches on the
+one writer thread, on PostgreSQL they have a thread and connection of their own. Reads run on reader threads.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from storage.committer import Committer
 from storage.effects import Applied, Note, Stale, Unit
 from storage.failures import StoreBroken, StoreFull
 from storage.store import Store, Work
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Outcome = Applied | Stale | BaseException
@@ -115,9 +118,7 @@ class Database:
         if self.broken.done():
             raise StoreBroken("the store is not written to any more") from self.broken.result()
         try:
-            value, notes, queued = await self._loop.run_in_executor(
-                self._worker, self.store.run_noting, work
-            )
+            value, notes, queued = await self._loop.run_in_executor(self._worker, self.store.run_noting, work)
         except BaseException as error:
             self._watch(error)
             raise
@@ -134,9 +135,7 @@ class Database:
         self._committing = self._take_batch()
         units = [waiting.unit for waiting in self._committing]
         submitted = self._writer.submit(self._committer.commit, units)
-        submitted.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._committed, done.result())
-        )
+        submitted.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._committed, done.result()))
 
     def _take_batch(self) -> list[_Waiting]:
         """The next batch: at most one change per row, so that every change sees the state it was decided on."""
@@ -214,7 +213,8 @@ class Database:
             await asyncio.sleep(_FOREIGN_POLL)
             try:
                 foreign = await self._loop.run_in_executor(self._writer, self._committer.saw_foreign_commit)
-            except Exception:  # noqa: BLE001 - a poll that fails is made again; writes report their own trouble
+            except Exception as error:  # noqa: BLE001 - a poll that fails is made again; writes report their trouble
+                log.debug("the poll for foreign commits failed: %s", error)
                 continue
             if foreign:
                 self._tell(Note("foreign", None))

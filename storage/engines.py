@@ -25,6 +25,7 @@ OLDEST_SQLITE = (3, 51, 3)
 _PAGE_SIZE = 16384
 _JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024
 _READERS = 4
+_LOCK_SUFFIX = ".serve-lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,7 @@ def _read_back(engines: Engines) -> None:
 def _check_sqlite(connection: Connection) -> None:
     version = tuple(int(part) for part in pysqlite.sqlite_version.split("."))
     if version < OLDEST_SQLITE:
-        raise StoreRefused(
-            f"SQLite {pysqlite.sqlite_version} can corrupt a WAL file: install pysqlite3 >= 0.6.1"
-        )
+        raise StoreRefused(f"SQLite {pysqlite.sqlite_version} can corrupt a WAL file: install pysqlite3 >= 0.6.1")
     for pragma, wanted in (("journal_mode", "wal"), ("synchronous", 2)):
         found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
         if found != wanted:
@@ -182,11 +181,12 @@ class FileLock:
     """At most one `serve` per SQLite file: a lock beside it, held until the process ends."""
 
     def __init__(self, url: URL) -> None:
-        self._path = database_file(url).with_name(database_file(url).name + ".serve-lock")
+        self._path = database_file(url).with_name(database_file(url).name + _LOCK_SUFFIX)
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
         """Take the lock or raise StoreRefused at once."""
+        _make_private(self._path.with_name(self._path.name.removesuffix(_LOCK_SUFFIX)))
         descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from sqlalchemy.exc import DBAPIError
 
 
-class StoreTrouble(Exception):  # noqa: N818 - the field's word
+class StoreTrouble(Exception):
     """The store could not take a write; nothing of it was committed."""
 
 
@@ -27,7 +27,7 @@ class StoreBroken(StoreTrouble):
     """Writing to the disk failed, or another process took this node: the process must end."""
 
 
-class StoreRefused(Exception):  # noqa: N818 - says what is the case
+class StoreRefused(Exception):
     """The store cannot be opened as it is; the text says what to do."""
 
 

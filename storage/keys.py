@@ -1,8 +1,8 @@
-"""Keys made by the process: 64 bits, time-ordered, tagged with the node, so nothing waits for a database to number a row.
+"""Keys made by the process: 64 bits, time-ordered, tagged with the node; nothing waits for a database to number a row.
 
-Bits from the top: 41 of milliseconds since 2024-01-01, 10 of node, 12 of running number. A node is claimed exclusively; it
-makes keys only below the millisecond it has reserved in the store, and the next holder starts above that, whatever the
-clock says. Ids are shown as strings: they exceed 2^53.
+Bits from the top: 41 of milliseconds since 2024-01-01, 10 of node, 12 of running number. A node is claimed
+exclusively; it makes keys only below the millisecond it has reserved in the store, and the next holder starts above
+that, whatever the clock says. Ids are shown as strings: they exceed 2^53.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _NUMBER_BITS = 12
 RESERVE = timedelta(seconds=60)
 
 
-class NoNodeFree(RuntimeError):  # noqa: N818 - says what is the case
+class NoNodeFree(RuntimeError):
     """Every node is held by a living process."""
 
 
-class KeysExhausted(RuntimeError):  # noqa: N818 - says what is the case
+class KeysExhausted(RuntimeError):
     """The reservation ran out before the lease was renewed: the store has not answered for a minute."""
 
 
@@ -53,9 +53,7 @@ def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClai
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE")
     now = store_micros(connection)
-    rows = connection.execute(
-        text("SELECT id, lease_until, keys_below_ms, boot_id FROM nodes ORDER BY id")
-    ).all()
+    rows = connection.execute(text("SELECT id, lease_until, keys_below_ms, boot_id FROM nodes ORDER BY id")).all()
     free = next((row for row in rows if row.lease_until <= now), None)
     if free is None and len(rows) >= NODES:
         raise NoNodeFree(f"all {NODES} nodes are held; release one or wait for its lease to end")
@@ -107,9 +105,7 @@ def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease:
 def release_node(connection: Connection, claim: NodeClaim, highest_ms: int) -> None:
     """Give the node back at a clean end: the lease ends now and the next holder starts right above our keys."""
     connection.execute(
-        text(
-            "UPDATE nodes SET lease_until = 0, keys_below_ms = :below WHERE id = :id AND boot_id = :boot"
-        ),
+        text("UPDATE nodes SET lease_until = 0, keys_below_ms = :below WHERE id = :id AND boot_id = :boot"),
         {"below": highest_ms + 1, "id": claim.node, "boot": claim.boot_id},
     )
 

@@ -1,7 +1,7 @@
 """The queue's verbs: what enters, what waits, what leaves.
 
-`arrival` and `own_mail` build effects for the hot path; the functions of a session serve units of work and reads. A mail's
-bytes are stored with the password blanked; `restore` puts it back for the hand-over while the request is not final.
+`arrival` builds effects for the hot path; the functions of a session serve units of work and reads. A mail's bytes are
+stored with the password blanked; `restore` puts it back for the hand-over while the request is not final.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from storage.keys import store_micros
 from storage.models import Mail, MailContent, Recipient, Request
 from storage.states import Direction, State
 from storage.store import new_key
-
 
 _inbound = aliased(Recipient)
 
@@ -86,7 +85,7 @@ class Outbound:
     address_id: int | None
     output_code: str = ""
     map_version: int | None = None
-    content: bytes | None
+    content: bytes | None = None
 
     def wire_bytes(self, content: bytes) -> bytes:
         """What goes over the wire: the mail, or its body under a header block of its own."""
@@ -192,9 +191,7 @@ def arrival(
     return mail_id, Unit(inserts=tuple(inserts), size=len(content), notes=tuple(notes))
 
 
-def _arrived(
-    recipient: NewRecipient, origin: Origin, content: bytes, digest: bytes, now: datetime
-) -> Arrival:
+def _arrived(recipient: NewRecipient, origin: Origin, content: bytes, digest: bytes, now: datetime) -> Arrival:
     return Arrival(
         recipient_id=recipient.id,
         mail_id=recipient.mail_id,
@@ -253,7 +250,7 @@ def enqueue(
     return identity
 
 
-def waiting_inbound(session: Session, now: datetime, limit: int) -> list[tuple[int, str, datetime]]:
+def waiting_inbound(session: Session, limit: int) -> list[tuple[int, str, datetime]]:
     """(recipient id, order key, due at) of inbound recipients not handled yet, oldest first, deferred ones too.
 
     A deferred recipient keeps its key's later ones waiting, so it is listed before it is due.
@@ -277,7 +274,7 @@ def load_arrival(session: Session, recipient_id: int) -> Arrival | None:
     ).first()
     if row is None:
         return None
-    recipient, mail, content = row._tuple()
+    recipient, mail, content = row
     return Arrival(
         recipient_id=recipient.id,
         mail_id=mail.id,
@@ -358,7 +355,11 @@ def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: boo
     A lease lives as long as its holder's node. `alone`: the caller holds the store's file lock, so that no other holder
     can be alive.
     """
-    living = "FALSE" if alone else "EXISTS (SELECT 1 FROM nodes WHERE nodes.id = lanes.lease_node AND nodes.lease_until > :now)"
+    living = (
+        "FALSE"
+        if alone
+        else "EXISTS (SELECT 1 FROM nodes WHERE nodes.id = lanes.lease_node AND nodes.lease_until > :now)"
+    )
     # Whoever reads `before` under the row's lock knows what the previous holder left.
     lock = " FOR UPDATE" if session.get_bind().dialect.name == "postgresql" else ""
     session.execute(
@@ -366,13 +367,13 @@ def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: boo
         {"lane": lane},
     )
     before = session.execute(
-        text(f"SELECT state, lease_token, last_sequence FROM lanes WHERE lane = :lane{lock}"),  # noqa: S608
+        text(f"SELECT state, lease_token, last_sequence FROM lanes WHERE lane = :lane{lock}"),
         {"lane": lane},
     ).one()
     values = {"lane": lane, "node": node, "token": token, "now": store_micros(session.connection())}
     taken = session.execute(
         text(
-            "UPDATE lanes SET lease_node = :node, lease_token = :token, state = 'sending' WHERE lane = :lane "  # noqa: S608
+            "UPDATE lanes SET lease_node = :node, lease_token = :token, state = 'sending' WHERE lane = :lane "
             f"AND (lease_token IS NULL OR lease_token = :token OR NOT {living}) RETURNING lane"
         ),
         values,

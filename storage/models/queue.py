@@ -52,9 +52,7 @@ class MailContent(Base):
 
     __tablename__ = "mail_contents"
 
-    mail_id: Mapped[int] = mapped_column(
-        KeyType, ForeignKey("mails.id"), primary_key=True, autoincrement=False
-    )
+    mail_id: Mapped[int] = mapped_column(KeyType, ForeignKey("mails.id"), primary_key=True, autoincrement=False)
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
@@ -161,9 +159,7 @@ class Request(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(
-        KeyType, ForeignKey("recipients.id"), primary_key=True, autoincrement=False
-    )
+    id: Mapped[int] = mapped_column(KeyType, ForeignKey("recipients.id"), primary_key=True, autoincrement=False)
     address_id: Mapped[int] = mapped_column(KeyType)
     procedure: Mapped[str] = mapped_column(String(5))
     handover: Mapped[str] = mapped_column(String(26))

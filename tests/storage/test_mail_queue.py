@@ -1,0 +1,153 @@
+"""The queue's verbs (semantics §1, §3, §7, §11)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select, text
+
+from storage import mail_queue
+from storage.clock import Clock, move_clock
+from storage.columns import UtcTimestamp, from_micros, to_micros
+from storage.committer import Committer
+from storage.effects import REQUEST, SECRET_FORGOTTEN, UNCLEAN_END, Change, Insert, Unit
+from storage.mail_queue import Origin, Secret, arrival, content_of, lease_lane, load_arrival, release_lanes
+from storage.models import AuditEvent, Mail, Recipient
+from storage.store import Store
+from tests.storage.units import accepted, handled, outbound
+
+LANE = "terminal:60777S"
+
+
+def commit(store: Store, *units: Unit) -> None:
+    Committer(store).commit(units)
+
+
+def test_an_arrival_is_loaded_as_it_was_announced(store: Store, now: datetime) -> None:
+    found, unit = accepted(store.new_key, now, content=b"bytes \xff\r\n")
+    commit(store, unit)
+    assert store.read(lambda s: load_arrival(s, found.recipient_id)) == found
+    assert store.read(lambda s: mail_queue.waiting_inbound(s, 10)) == [(found.recipient_id, found.order_key, now)]
+    commit(store, Unit(changes=(handled(found, now),)))
+    assert store.read(lambda s: load_arrival(s, found.recipient_id)) is None
+    assert store.read(lambda s: mail_queue.waiting_inbound(s, 10)) == []
+
+
+def test_the_store_shows_a_mail_without_its_password_and_restores_it_for_the_hand_over(
+    store: Store, now: datetime
+) -> None:
+    origin = Origin(listener="naccs", mail_from="A@X.EXAMPLE")
+    secret = Secret(content=b"user            end", offset=4, original=b"PASSWD01")
+    mail_id, unit = arrival(store.new_key, origin, [("C@X.EXAMPLE", "a")], b"userPASSWD01    end", now, secret)
+    commit(store, unit)
+    raw = store.read(lambda s: s.execute(text("SELECT content FROM mail_contents")).scalar_one())
+    assert bytes(raw) == secret.content
+    assert store.read(lambda s: content_of(s, mail_id)) == secret.content
+    assert store.read(lambda s: content_of(s, mail_id, unmasked=True)) == b"userPASSWD01    end"
+    recipient = unit.notes[0].payload.recipient_id
+    loaded = store.read(lambda s: load_arrival(s, recipient))
+    assert loaded is not None
+    assert loaded.content == b"userPASSWD01    end"
+    commit(store, Unit(changes=(Change(SECRET_FORGOTTEN, (mail_id,)),)))
+    assert store.read(lambda s: content_of(s, mail_id, unmasked=True)) == secret.content
+
+
+def test_a_lane_lists_what_waits_in_order_behind_a_sequence(store: Store, now: datetime) -> None:
+    found, unit = accepted(store.new_key, now)
+    queued = [outbound(store.new_key, found.mail_id, LANE, now) for _ in range(3)]
+    commit(store, unit, *(Unit(queued=(one,)) for one in queued))
+    listed = store.read(lambda s: mail_queue.queued_in_lane(s, LANE, 1, 10))
+    assert [row.recipient_id for row in listed] == [one.recipient.id for one in queued[1:]]
+    assert [row.sequence for row in listed] == [2, 3]
+    assert store.read(mail_queue.lanes_with_queued) == [LANE]
+
+
+def test_wire_bytes_put_another_header_block_over_an_untouched_body() -> None:
+    plain = mail_queue.Outbound(
+        recipient_id=1,
+        mail_id=1,
+        lane=LANE,
+        sequence=1,
+        sender="",
+        rcpt_to="",
+        created_at=from_micros(0),
+        due_at=from_micros(0),
+        header=None,
+        body_offset=0,
+        attempts=0,
+        in_doubt=0,
+        address_id=None,
+    )
+    content = b"Old: 1\r\n\r\nbody\xa4"
+    assert plain.wire_bytes(content) == content
+    headed = replace(plain, header=b"New: 2\r\n\r\n", body_offset=10)
+    assert headed.wire_bytes(content) == b"New: 2\r\n\r\nbody\xa4"
+
+
+def test_a_lane_has_one_living_holder(store: Store, store_url: str) -> None:
+    other = Store.open(store_url, "test")
+
+    def lease(holder: Store, *, alone: bool = False) -> mail_queue.LaneLease | None:
+        return holder.run(lambda s: lease_lane(s, LANE, holder.claim.node, holder.lease_token, alone=alone))
+
+    assert lease(store) == mail_queue.LaneLease(0, head_in_doubt=False)
+    assert lease(store) == mail_queue.LaneLease(0, head_in_doubt=False)  # its own again
+    assert lease(other) is None
+    store.renew(timedelta(seconds=-1))  # it stops renewing: its lease has ended
+    assert lease(other) == mail_queue.LaneLease(0, head_in_doubt=True)
+    other.run(lambda s: release_lanes(s, other.lease_token))
+    store.renew()
+    assert lease(store) == mail_queue.LaneLease(0, head_in_doubt=False)
+    assert lease(other, alone=True) == mail_queue.LaneLease(0, head_in_doubt=True)
+    other.close()
+
+
+def test_the_result_of_a_repeated_mail_is_found_and_queued_again_as_recorded(store: Store, now: datetime) -> None:
+    first, unit = accepted(store.new_key, now, content=b"same")
+    again, repeat = accepted(store.new_key, now, content=b"same")
+    result = store.new_key()
+    _, answer = accepted(store.new_key, now, content=b"result")
+    queued = outbound(store.new_key, answer.inserts[0].values[0], LANE, now)
+    result = queued.recipient.mail_id
+    row = Insert(REQUEST, (first.recipient_id, 7, "TCC", "H", "1", to_micros(now), to_micros(now), result))
+    commit(store, unit, repeat, answer, Unit(inserts=(row,), queued=(queued,)))
+    assert store.read(lambda s: mail_queue.result_of_earlier(s, again)) is None
+    commit(store, Unit(changes=(Change(UNCLEAN_END, (first.mail_id, to_micros(now))),)))
+    found = store.read(lambda s: mail_queue.result_of_earlier(s, again))
+    assert found is not None
+    assert found.content == b"result"
+    commit(store, mail_queue.resend(store.new_key, Unit(), found, again, now))
+    rows = store.read(
+        lambda s: s.scalars(
+            select(Recipient.lane_sequence).where(Recipient.mail_id == result, Recipient.lane == LANE)
+        ).all()
+    )
+    assert sorted(filter(None, rows)) == [1, 2]
+    events = store.read(lambda s: s.scalars(select(AuditEvent.event)).all())
+    assert events == ["result-resent"]
+
+
+def test_instants_are_kept_to_the_microsecond_and_naive_ones_refused(now: datetime) -> None:
+    exact = now.replace(microsecond=123_456)
+    assert from_micros(to_micros(exact)) == exact
+    with pytest.raises(ValueError, match="naive"):
+        to_micros(exact.replace(tzinfo=None))
+    assert UtcTimestamp().process_result_value(None, None) is None  # type: ignore[arg-type]
+
+
+def test_only_a_movable_clock_follows_the_offset_in_the_store(store: Store) -> None:
+    fixed, movable = Clock(), Clock(movable=True)
+    store.run(lambda s: move_clock(s, timedelta(days=20)))
+    store.read(fixed.refresh)
+    store.read(movable.refresh)
+    assert fixed.offset == timedelta()
+    assert movable.now() - fixed.now() > timedelta(days=19)
+
+
+def test_a_mail_row_keeps_what_the_listener_saw(store: Store, now: datetime) -> None:
+    found, unit = accepted(store.new_key, now)
+    commit(store, unit)
+    row = store.read(lambda s: s.get_one(Mail, found.mail_id))
+    assert (row.peer, row.listener, row.received_at, row.size) == ("127.0.0.9", "naccs", now, 1)
