@@ -1,0 +1,1 @@
+"""NACCS EDI messages: reading requests, checking them, and writing what the gateway answers itself."""
