@@ -1,0 +1,1 @@
+"""The edges of the gateway: sockets, clocks, keys and people."""

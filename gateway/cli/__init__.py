@@ -1,0 +1,132 @@
+"""The command line `naccs-gateway`: its root options, `check-settings`, and the table of command modules.
+
+Exit status: 0 done, 1 refused or not found, 2 wrong usage. A command imports what it needs when it runs, so
+that `--help` does not wait for the store's libraries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+Register = Callable[[typer.Typer], None]
+
+
+class Language(StrEnum):
+    JA = "ja"
+    EN = "en"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What the root options said; every command finds it with `invocation(context)`."""
+
+    settings_file: Path | None
+    lang: Language | None  # None: the locale's
+
+    @property
+    def language(self) -> Language:
+        from gateway.settings import preferred_language
+
+        return self.lang or Language(preferred_language())
+
+    def settings(self) -> Settings:
+        """The settings in force; a fault in them ends the command with status 1 and names the key."""
+        from gateway.settings import SettingsError, load
+
+        try:
+            return load(self.settings_file)
+        except SettingsError as error:
+            refuse(str(error))
+
+    def text(self, *, ja: str, en: str) -> str:
+        """The sentence in the language of this invocation."""
+        return ja if self.language is Language.JA else en
+
+
+def invocation(context: typer.Context) -> Invocation:
+    """What the root options of the running command said."""
+    found = context.find_object(Invocation)
+    if found is None:
+        raise RuntimeError("a command ran without the root command")
+    return found
+
+
+def refuse(reason: str) -> NoReturn:
+    """End the command with status 1: refused, or not found."""
+    typer.echo(reason, err=True)
+    raise typer.Exit(1)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, Japanese left readable."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def build() -> typer.Typer:
+    """The whole command, every module of the table registered."""
+    root = typer.Typer(
+        name="naccs-gateway",
+        help="Mail gateway on the center side of NACCS.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    root.callback()(_root)
+    root.command("check-settings")(check_settings)
+    for register in _command_modules():
+        register(root)
+    return root
+
+
+def main() -> None:
+    """The console script."""
+    build()()
+
+
+def _command_modules() -> tuple[Register, ...]:
+    """Who brings which commands; each module offers `register(root)`."""
+    from gateway.cli import applications, demo, mails, offices, samples, serve
+
+    return (
+        serve.register,  # serve, migrate
+        demo.register,  # demo
+        offices.register,  # office, terminal, address
+        applications.register,  # application list | show | complete
+        mails.register,  # mail list, explain
+        samples.register,  # sample list | show | send
+    )
+
+
+def _root(
+    context: typer.Context,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="The settings file; else NACCS_GATEWAY_SETTINGS, else gateway.toml here."),
+    ] = None,
+    lang: Annotated[Language | None, typer.Option(help="Language of the output; else the locale's.")] = None,
+) -> None:
+    context.obj = Invocation(settings_file=settings, lang=lang)
+
+
+def check_settings(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Read the settings as `serve` would and show what is in force, passwords hidden."""
+    shown = invocation(context).settings().shown()
+    if as_json:
+        print_json(shown)
+        return
+    for section, keys in shown.items():
+        for key, value in keys.items():
+            typer.echo(f"{section}.{key} = {json.dumps(value, ensure_ascii=False)}")

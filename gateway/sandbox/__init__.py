@@ -1,0 +1,1 @@
+"""For testers: sample mails, and peers that speak as the real ones do."""
