@@ -1,0 +1,288 @@
+"""What each listener lets in: the two policies behind the SMTP server.
+
+They decide on peer, sender and recipient before DATA, and answer 250 at the dot only after the mail is committed. No
+meaning is decided here: that is the worker's, once the client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from gateway import maillog, smtp_replies
+from gateway.current_map import CurrentMap
+from gateway.health import Health
+from gateway.smtp_paths import Path
+from gateway.smtp_replies import Reply
+from gateway.smtp_server import ContentReport, Envelope, Session
+from handlers.calendar import jst_date
+from handlers.naccs.masking import split_password
+from handlers.terminals import Binding, MapView
+from storage.clock import Clock
+from storage.columns import to_micros
+from storage.database import Database
+from storage.effects import UNCLEAN_END, Applied, Change, Unit
+from storage.failures import StoreFull, StoreTrouble
+from storage.mail_queue import Origin, Secret, arrival
+
+log = logging.getLogger(__name__)
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+_DAMAGE_FLAGS = ("bare_cr", "bare_lf", "nul", "too_long")
+
+
+def in_networks(ip: str, networks: Networks) -> bool:
+    """Whether an address (unmapped already) lies in one of the networks."""
+    address = ip_address(ip)
+    return any(address.version == network.version and address in network for network in networks)
+
+
+class _Acceptance:
+    """Committing an accepted mail, the same for both listeners."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def accept(
+        self,
+        session: Session,
+        origin: Origin,
+        recipients: list[tuple[str, str]],
+        content: bytes,
+        secret: Secret | None = None,
+    ) -> Reply:
+        mail_id, unit = arrival(self._database.new_key, origin, recipients, content, self._clock.now(), secret)
+        try:
+            outcome = await self._database.apply(unit)
+        except StoreFull:
+            return smtp_replies.NO_ROOM
+        except StoreTrouble as trouble:
+            log.warning("a mail was not taken: %s", trouble)
+            return smtp_replies.UNAVAILABLE
+        if not isinstance(outcome, Applied):
+            return smtp_replies.UNAVAILABLE
+        session.last_mail_id = mail_id
+        maillog.received(
+            mail_id,
+            origin.listener,
+            origin.peer,
+            origin.mail_from,
+            (rcpt_to for rcpt_to, _ in recipients),
+            len(content),
+        )
+        return smtp_replies.queued(mail_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terminal:
+    """The envelope's context: a terminal's own address, as the map had it at MAIL."""
+
+    binding: Binding
+    map_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """The envelope's context: a mail from the business backend."""
+
+
+_BACKEND = _Backend()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NaccsRules:
+    """What the NACCS listener is told of the settings."""
+
+    center_key: str
+    terminals_domain: str
+    peer_check: str  # terminal | line | networks
+    peer_networks: Networks
+    backend_networks: Networks
+    backend_senders: frozenset[str]
+
+
+class NaccsPolicy:
+    """A terminal's peer, from its own address, to the center; the backend's peers, to addresses of the map."""
+
+    name = "naccs"
+    tolerant_paths = True
+    refuse_bare_line_ends = False
+
+    def __init__(
+        self,
+        database: Database,
+        current_map: CurrentMap,
+        health: Health,
+        clock: Clock,
+        rules: NaccsRules,
+        max_message_bytes: int,
+    ) -> None:
+        self.max_message_bytes = max_message_bytes
+        self._database = database
+        self._map = current_map
+        self._health = health
+        self._clock = clock
+        self._rules = rules
+        self._acceptance = _Acceptance(database, clock)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def connected(self, session: Session) -> Reply | None:
+        """Our own trouble is told here, where the client looks."""
+        return self._health.at_connect()
+
+    async def mail_from(self, session: Session, path: Path) -> Reply | None:
+        """550 5.1.1 for an address the map does not know, 5.7.1 for one that is not this peer's today."""
+        trouble = self._health.at_mail()
+        if trouble is not None:
+            return trouble
+        if self._from_backend(session.peer_ip, path.key):
+            return None
+        if self._sender(self._map.view, session.peer_ip, path.key) is not None:
+            return None
+        # Our own staleness must never be a permanent error.
+        view = await self._map.refresh()
+        if self._sender(view, session.peer_ip, path.key) is not None:
+            return None
+        known = view.has_address(path.key) or path.key in self._rules.backend_senders
+        return smtp_replies.NOT_PERMITTED if known else smtp_replies.UNKNOWN_ADDRESS
+
+    async def rcpt_to(self, session: Session, envelope: Envelope, path: Path) -> Reply | None:
+        """From a terminal the center address, once; from the backend whatever it names."""
+        sender = envelope.mail_from
+        if sender is None:
+            return smtp_replies.NEED_MAIL
+        if self._from_backend(session.peer_ip, sender.key):
+            envelope.context = _BACKEND
+            return None
+        view = self._map.view
+        if path.key == self._rules.center_key:
+            binding = self._sender(view, session.peer_ip, sender.key)
+            if binding is None:
+                return smtp_replies.UNAVAILABLE  # the map changed since MAIL; the next MAIL tells how
+            if envelope.recipients:
+                return smtp_replies.NOT_PERMITTED
+            envelope.context = _Terminal(binding, view.version)
+            return None
+        view = await self._map.refresh()
+        known = view.has_address(path.key) or self._terminal_named(view, path)
+        return smtp_replies.NOT_PERMITTED if known else smtp_replies.UNKNOWN_ADDRESS
+
+    async def data(self, session: Session, envelope: Envelope, content: bytes, report: ContentReport) -> Reply:
+        """Commit the mail, then 250. Nothing else is refused here: the client does not read this reply."""
+        sender = "" if envelope.mail_from is None else envelope.mail_from.address
+        damage = ",".join(flag for flag in _DAMAGE_FLAGS if getattr(report, flag))
+        if isinstance(envelope.context, _Terminal):
+            bound = envelope.context
+            origin = Origin(
+                listener="naccs",
+                peer=session.peer_ip,
+                helo_name=session.helo,
+                mail_from=bound.binding.address,
+                map_version=bound.map_version,
+                address_id=bound.binding.address_id,
+                damage=damage,
+            )
+            recipients = [(envelope.recipients[0].address, bound.binding.address.lower())]
+            parts = split_password(content)
+            secret = None if parts is None else Secret(content=parts[0], offset=parts[1], original=parts[2])
+            return await self._acceptance.accept(session, origin, recipients, content, secret)
+        origin = Origin(
+            listener="backend",
+            peer=session.peer_ip,
+            helo_name=session.helo,
+            mail_from=sender,
+            damage=damage,
+        )
+        recipients = [(path.address, path.key) for path in envelope.recipients]
+        return await self._acceptance.accept(session, origin, recipients, content)
+
+    def ended(self, session: Session, unclean: bool) -> None:
+        """An end right after our 250: write it on the mail, so that a repeat can be told."""
+        if not unclean or session.last_mail_id is None:
+            return
+        change = Change(UNCLEAN_END, (session.last_mail_id, to_micros(self._clock.now())), must=False)
+        task = asyncio.get_running_loop().create_task(self._record(Unit(changes=(change,))))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _record(self, unit: Unit) -> None:
+        try:
+            await self._database.apply(unit)
+        except Exception:
+            log.exception("the unclean end of a session was not recorded; a repeat would be handled again")
+
+    def _from_backend(self, peer_ip: str, sender_key: str) -> bool:
+        senders = self._rules.backend_senders
+        return (sender_key in senders or sender_key == "") and in_networks(peer_ip, self._rules.backend_networks)
+
+    def _sender(self, view: MapView, peer_ip: str, sender_key: str) -> Binding | None:
+        binding = view.binding(sender_key, jst_date(self._clock.now()))
+        return binding if binding is not None and self._is_peer(binding, peer_ip) else None
+
+    def _is_peer(self, binding: Binding, peer_ip: str) -> bool:
+        if self._rules.peer_check == "networks":
+            return in_networks(peer_ip, self._rules.peer_networks)
+        if self._rules.peer_check == "line":
+            return binding.lan is not None and in_networks(peer_ip, (binding.lan,))
+        return binding.ip == peer_ip
+
+    def _terminal_named(self, view: MapView, path: Path) -> bool:
+        return path.domain == self._rules.terminals_domain and path.local.upper() in view.by_terminal
+
+
+class PublicPolicy:
+    """Any peer and sender, to the addresses of the application desk."""
+
+    name = "public"
+    tolerant_paths = False
+    refuse_bare_line_ends = True
+
+    def __init__(
+        self,
+        database: Database,
+        health: Health,
+        clock: Clock,
+        knows: Callable[[str], bool],
+        support_domain: str,
+        max_message_bytes: int,
+    ) -> None:
+        self.max_message_bytes = max_message_bytes
+        self._health = health
+        self._knows = knows
+        self._domain = support_domain.lower()
+        self._acceptance = _Acceptance(database, clock)
+
+    def connected(self, session: Session) -> Reply | None:
+        """Our own trouble, told before anything else."""
+        return self._health.at_connect()
+
+    async def mail_from(self, session: Session, path: Path) -> Reply | None:
+        """Anybody may write; who is believed is decided from the mail."""
+        return self._health.at_mail()
+
+    async def rcpt_to(self, session: Session, envelope: Envelope, path: Path) -> Reply | None:
+        """550 5.1.1 for everything but the desk's own addresses."""
+        if path.domain == self._domain and self._knows(path.local):
+            return None
+        return smtp_replies.UNKNOWN_ADDRESS
+
+    async def data(self, session: Session, envelope: Envelope, content: bytes, report: ContentReport) -> Reply:
+        """Commit the mail, then 250."""
+        sender = envelope.mail_from
+        origin = Origin(
+            listener="public",
+            peer=session.peer_ip,
+            helo_name=session.helo,
+            mail_from="" if sender is None else sender.address,
+        )
+        order_key = "" if sender is None else sender.key
+        recipients = [(path.address, f"public:{order_key}") for path in envelope.recipients]
+        return await self._acceptance.accept(session, origin, recipients, content)
+
+    def ended(self, session: Session, unclean: bool) -> None:
+        """Repeats are recognised by Message-ID here, however a session ended."""
