@@ -1,0 +1,69 @@
+"""The worker's way into the application desk: a committed mail in, its state and effects in one unit of work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from gateway.listeners import in_networks
+from handlers import desk_mail
+from handlers.desk import DeskSettings
+from handlers.mail import InboundMail
+from storage.mail_queue import Arrival
+from storage.models import Recipient
+from storage.states import State
+
+
+class DeskWork:
+    """Handles and parks mails within the caller's transaction."""
+
+    def __init__(self, desk: DeskSettings, trusted_networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._desk = desk
+        self._trusted_networks = trusted_networks
+
+    def handle(self, session: Session, arrival: Arrival, now: datetime) -> str:
+        """Let the desk handle a mail of the public listener, mark it with what came of it, and say that."""
+        if not self._mark(session, arrival, State.HANDLED, "", now):
+            return "handled elsewhere"
+        outcome = desk_mail.handle(session, self._mail(arrival), self._desk, now)
+        self._remark(session, arrival, outcome.state, outcome.reason)
+        return outcome.state
+
+    def park(self, session: Session, arrival: Arrival, reason: str, now: datetime) -> None:
+        """Set a mail aside and tell the operator."""
+        if self._mark(session, arrival, State.PARKED, reason, now):
+            desk_mail.tell_operator_parked(session, self._desk, self._mail(arrival), reason, now)
+
+    def _mail(self, arrival: Arrival) -> InboundMail:
+        return InboundMail(
+            mail_id=arrival.mail_id,
+            listener=arrival.listener,
+            peer=arrival.peer,
+            helo=arrival.helo_name,
+            mail_from=arrival.mail_from,
+            rcpt_to=arrival.rcpt_to,
+            received_at=arrival.received_at,
+            trusted=in_networks(arrival.peer, self._trusted_networks) if arrival.peer else False,
+            raw=arrival.content,
+        )
+
+    @staticmethod
+    def _mark(session: Session, arrival: Arrival, state: State, reason: str, now: datetime) -> bool:
+        """Move the recipient out of `received`; False when another process already did."""
+        found = session.execute(
+            update(Recipient)
+            .where(Recipient.id == arrival.recipient_id, Recipient.state == State.RECEIVED)
+            .values(state=state, finished_at=now, last_reply=reason[:512])
+            .returning(Recipient.id)
+        )
+        return found.first() is not None
+
+    @staticmethod
+    def _remark(session: Session, arrival: Arrival, state: State, reason: str) -> None:
+        session.execute(
+            update(Recipient).where(Recipient.id == arrival.recipient_id).values(state=state, last_reply=reason[:512])
+        )

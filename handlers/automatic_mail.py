@@ -1,0 +1,49 @@
+"""Mail that no person wrote, or that we wrote ourselves: never answered, lest two machines answer each other.
+
+The signs are those of RFC 3834 §2 and §5, RFC 5321 §4.5.5 (null sender), RFC 2369 and 2919 (lists) and the
+older Precedence.
+"""
+
+from __future__ import annotations
+
+import re
+
+from handlers.desk import DeskSettings
+from handlers.mail import InboundMail
+
+_LIST_FIELDS = "list-"
+_BULK = frozenset({"bulk", "junk", "list"})
+_DAEMON = re.compile(r"mailer-daemon(?:@.*)?", re.IGNORECASE)
+_OWN_LOCAL_PART = re.compile(r"apply|form|schedule|postmaster|case\+.*|bounce\+.*")
+
+
+def why_automatic(mail: InboundMail, desk: DeskSettings) -> str | None:
+    """The sign by which the mail is known as automatic, in one line; None when it may be answered."""
+    if not mail.mail_from:
+        return "null envelope sender"
+    if mail.auto_submitted not in (None, "no"):
+        return f"Auto-Submitted: {mail.auto_submitted}"
+    if any(name.startswith(_LIST_FIELDS) for name, _ in mail.header.fields):
+        return "sent through a mailing list"
+    precedence = (mail.header_value("precedence") or "").strip().lower()
+    if precedence in _BULK:
+        return f"Precedence: {precedence}"
+    if _DAEMON.fullmatch(mail.mail_from):
+        return "sent by a mailer daemon"
+    return "sent by this gateway" if is_own(mail, desk) else None
+
+
+def is_own(mail: InboundMail, desk: DeskSettings) -> bool:
+    """Whether one of the gateway's own notices came back: by its Message-ID, its sender or its author."""
+    own_message_id = rf"<\d{{1,19}}@{re.escape(desk.support_domain)}>"
+    if re.fullmatch(own_message_id, mail.message_id or "", re.IGNORECASE):
+        return True
+    return any(_is_own_address(address, desk) for address in (mail.mail_from, mail.header_from or ""))
+
+
+def _is_own_address(address: str, desk: DeskSettings) -> bool:
+    address = address.lower()
+    local_part, _, domain = address.rpartition("@")
+    if address == desk.from_address.lower():
+        return True
+    return domain == desk.support_domain.lower() and _OWN_LOCAL_PART.fullmatch(local_part) is not None

@@ -1,0 +1,255 @@
+"""Notices: name + addressee + values -> a rendered mail in the outbound queue, in the caller's transaction.
+
+A notice that cannot be written raises TemplateFault and sends nothing. Every mail about an application leaves
+by one lane, so that its notices arrive in the order in which they were sent; the others go by recipient.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from sqlalchemy.orm import Session
+
+from handlers import case_tokens
+from handlers.desk import DeskSettings, SupportDesk
+from handlers.mail import parse_address
+from handlers.notice_mail import NoticeHeader, NoticePart, build
+from handlers.notice_templates import render
+from handlers.outcomes import TemplateFault
+from storage.mail_queue import Origin, enqueue
+from storage.models import Application, Contact, Office
+from storage.store import new_key
+
+# RFC 3834 §4: an automatic reply has a null sender, so that nothing can be sent back to it.
+_ERROR_REPLIES = frozenset({"applicant/application-invalid"})
+_TEST_MARK = "【テスト】"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressee:
+    """Who is written to. `administrator`: as システム管理責任者, with a copy of what another asked for."""
+
+    email: str
+    company: str = ""
+    office: str = ""
+    department: str = ""
+    name: str = ""
+    administrator: bool = False
+
+    @property
+    def affiliation(self) -> str:
+        """企業名 事業所名 部課, as the salutation has it."""
+        return " ".join(part for part in (self.company, self.office, self.department) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A mail to be sent: the folder of its template (`audience/name`), its addressee and the values it shows.
+
+    Templates also see `addressee`, `support` (Support) and, with an application, `case` (Case). Without
+    `reply_to` answers go to the case, or to the apply address where there is none. `thread` is the Message-ID
+    that is answered; without it the notice is filed under its application.
+    """
+
+    name: str
+    to: Addressee
+    application: Application | None = None
+    context: Mapping[str, object] = field(default_factory=dict)
+    reply_to: str | None = None
+    thread: str = ""
+    parts: tuple[NoticePart, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """What every template may print of the settings; no key is among it."""
+
+    domain: str
+    from_address: str
+    apply_address: str
+    portal_url: str
+    package_url: str
+    desks: tuple[SupportDesk, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What every template may print of the application it is about."""
+
+    receipt_number: str
+    received_on: date
+    desired_start_date: date
+    start_date: date | None
+
+
+def send(session: Session, desk: DeskSettings, notice: Notice, now: datetime) -> int:
+    """Render the notice and queue it; returns its mail id. Raises TemplateFault, with nothing queued."""
+    application = notice.application
+    mail_id = new_key(session)
+    message_id = f"<{mail_id}@{desk.support_domain}>"
+    rendered = render(notice.name, {**notice.context, **_standing_values(desk, notice)})
+    is_error_reply = notice.name in _ERROR_REPLIES
+    header = NoticeHeader(
+        from_address=desk.from_address,
+        to=notice.to.email,
+        reply_to=notice.reply_to or _reply_address(desk, notice),
+        subject=(_TEST_MARK if desk.test_marks else "") + rendered.subject,
+        message_id=message_id,
+        thread=notice.thread or (application.last_message_id if application else ""),
+        auto_submitted="auto-replied" if is_error_reply else "auto-generated",
+    )
+    content = build(header, rendered.body, notice.parts, now)
+    bounces = f"{case_tokens.bounce_local_part(desk.token_key, mail_id)}@{desk.support_domain}"
+    sender = "" if is_error_reply else bounces
+    origin = Origin(
+        listener="gateway",
+        mail_from=sender,
+        message_id=message_id,
+        template=rendered.template,
+        application_id=application.id if application else None,
+    )
+    enqueue(session, origin, lane_of(desk, notice), sender, notice.to.email, content, now, mail_id=mail_id)
+    if application is not None and not application.last_message_id:
+        application.last_message_id = message_id
+    return mail_id
+
+
+def send_all(session: Session, desk: DeskSettings, notices: Iterable[Notice], now: datetime) -> list[int]:
+    """Send several; their lanes are locked in the order of the lanes' names, as every writer does."""
+    ordered = sorted(notices, key=lambda notice: lane_of(desk, notice))
+    return [send(session, desk, notice, now) for notice in ordered]
+
+
+def send_to_both(
+    session: Session,
+    desk: DeskSettings,
+    application: Application,
+    name: str,
+    context: Mapping[str, object],
+    now: datetime,
+) -> list[int]:
+    """Send to 申込担当者 and システム管理責任者, one mail each; one person in both roles gets one mail.
+
+    Where the register has no usable administrator address, the reviewer is told that no copy went out.
+    """
+    office = session.get_one(Office, application.office_id)
+    addressees = both(application, office)
+    notices = [Notice(name=name, to=to, application=application, context=context) for to in addressees]
+    if administrator(office) is None:
+        notices.append(
+            Notice(
+                name="reviewer/no-administrator-address",
+                to=reviewer(desk),
+                application=application,
+                context={"notice_name": name.rpartition("/")[2], "office_code": office.code},
+            )
+        )
+    return send_all(session, desk, notices, now)
+
+
+def both(application: Application, office: Office) -> list[Addressee]:
+    """申込担当者 and, where it is another address (ASCII case does not count), システム管理責任者."""
+    applicant = Addressee(
+        email=application.applicant_email,
+        company=office.company_name,
+        office=office.name,
+        department=application.applicant_department,
+        name=application.applicant_name,
+    )
+    copy = administrator(office)
+    if copy is None or same_address(copy.email, applicant.email):
+        return [applicant]
+    return [applicant, copy]
+
+
+def same_address(one: str, other: str) -> bool:
+    """Whether two addresses are the same, in ASCII and without regard to case."""
+    return one.isascii() and other.isascii() and one.lower() == other.lower()
+
+
+def administrator(office: Office) -> Addressee | None:
+    """The office's システム管理責任者, or None when the register has no address to write to."""
+    if parse_address(office.administrator_email) is None:
+        return None
+    return Addressee(
+        email=office.administrator_email,
+        company=office.company_name,
+        office=office.name,
+        department=office.administrator_department,
+        name=office.administrator_name or "システム管理責任者",
+        administrator=True,
+    )
+
+
+def contact(office: Office, person: Contact) -> Addressee:
+    """A person of the register who may apply for the office."""
+    return Addressee(
+        email=person.email,
+        company=office.company_name,
+        office=office.name,
+        department=person.department,
+        name=person.name,
+    )
+
+
+def registered_people(office: Office) -> list[Addressee]:
+    """Contacts and システム管理責任者 of the register, each usable address once."""
+    people = [contact(office, person) for person in office.contacts]
+    people += [person for person in (administrator(office),) if person is not None]
+    by_address: dict[str, Addressee] = {}
+    for person in people:
+        if parse_address(person.email) is not None:
+            by_address.setdefault(person.email.lower(), person)
+    return list(by_address.values())
+
+
+def reviewer(desk: DeskSettings) -> Addressee:
+    """Whoever reviews applications."""
+    return Addressee(email=desk.reviewer_address, name="審査担当者")
+
+
+def operator(desk: DeskSettings) -> Addressee:
+    """Whoever runs the gateway."""
+    return Addressee(email=desk.operator_address, name="運用担当者")
+
+
+def lane_of(desk: DeskSettings, notice: Notice) -> str:
+    """The smarthost lane of a notice: always the same one for an application, or else for a recipient."""
+    application = notice.application
+    key = application.receipt_number if application else notice.to.email.lower()
+    return f"smarthost:{zlib.crc32(key.encode()) % desk.smarthost_lanes}"
+
+
+def _reply_address(desk: DeskSettings, notice: Notice) -> str:
+    if notice.application is None:
+        return desk.apply_address
+    local_part = case_tokens.case_local_part(desk.token_key, notice.application.receipt_number, notice.to.email)
+    return f"{local_part}@{desk.support_domain}"
+
+
+def _standing_values(desk: DeskSettings, notice: Notice) -> dict[str, object]:
+    values: dict[str, object] = {
+        "addressee": notice.to,
+        "support": Support(
+            domain=desk.support_domain,
+            from_address=desk.from_address,
+            apply_address=desk.apply_address,
+            portal_url=desk.portal_url,
+            package_url=desk.package_url,
+            desks=desk.desks,
+        ),
+    }
+    if notice.application is not None:
+        values["case"] = Case(
+            receipt_number=notice.application.receipt_number,
+            received_on=notice.application.received_on,
+            desired_start_date=notice.application.desired_start_date,
+            start_date=notice.application.start_date,
+        )
+    overridden = values.keys() & notice.context.keys()
+    if overridden:
+        raise TemplateFault(f"{notice.name}: {', '.join(sorted(overridden))} must not be given")
+    return values
