@@ -105,9 +105,7 @@ class TerminalPools(Section):
     @classmethod
     def _letters_in_upper_case(cls, given: object) -> object:
         # The environment source lower-cases every name.
-        return (
-            {str(key).upper(): value for key, value in given.items()} if isinstance(given, Mapping) else given
-        )
+        return {str(key).upper(): value for key, value in given.items()} if isinstance(given, Mapping) else given
 
     def of(self, kind: str) -> range:
         """The pool of a kind, `"S"`, `"M"` or `"C"`."""
@@ -208,9 +206,7 @@ class SmarthostSettings(Section):
 
 
 class DeliverySettings(Section):
-    terminal_life: PositiveSeconds = (
-        30 * 60
-    )  # after it a message for a terminal is undelivered, and SYG lists it
+    terminal_life: PositiveSeconds = 30 * 60  # after it a message for a terminal is undelivered, and SYG lists it
     notice_life: PositiveSeconds = 5 * 86400  # after it a notice is expired
     lease_seconds: PositiveSeconds = 60
     connect_timeout: PositiveSeconds = 10

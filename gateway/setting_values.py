@@ -93,13 +93,9 @@ def check_address_pattern(value: str) -> str:
     except (ValueError, KeyError, IndexError, AttributeError):
         names, example = [], ""
     if sorted(names) != ["office", "serial"]:
-        raise ValueError(
-            f"must hold {{serial}} and {{office}} once each and nothing else in braces: {value!r}"
-        )
+        raise ValueError(f"must hold {{serial}} and {{office}} once each and nothing else in braces: {value!r}")
     if len(check_mail_address(example)) > LONGEST_MAIL_ADDRESS:
-        raise ValueError(
-            f"gives addresses longer than {LONGEST_MAIL_ADDRESS} characters, such as {example!r}"
-        )
+        raise ValueError(f"gives addresses longer than {LONGEST_MAIL_ADDRESS} characters, such as {example!r}")
     return value
 
 

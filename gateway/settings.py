@@ -97,9 +97,7 @@ class Settings(BaseSettings):
         if "mode" not in self.backend.model_fields_set:
             raise ValueError("backend.mode must be written out when naccs.host is not loopback")
         if not self.sandbox.enabled:
-            raise ValueError(
-                "backend.mode: simulator needs sandbox.enabled = true when naccs.host is not loopback"
-            )
+            raise ValueError("backend.mode: simulator needs sandbox.enabled = true when naccs.host is not loopback")
         return self
 
     @model_validator(mode="after")
@@ -197,9 +195,7 @@ def _sentence(fault: ErrorDetails) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if kind == "value_error":
         reason = str(fault["ctx"]["error"])
-        return (
-            f"{key}: {reason}" if len(location) > 1 else reason
-        )  # a rule over several keys names them itself
+        return f"{key}: {reason}" if len(location) > 1 else reason  # a rule over several keys names them itself
     if kind == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(str(location[-1]), _keys_beside(location))}"
     if kind == "missing":

@@ -71,9 +71,7 @@ def send(
     name: str,
     to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="The listener to send to.")],
     mail_from: Annotated[str | None, typer.Option("--from", help="From and MAIL FROM.")] = None,
-    rcpt_to: Annotated[
-        str | None, typer.Option("--rcpt", help="To and RCPT TO; else the listener's own.")
-    ] = None,
+    rcpt_to: Annotated[str | None, typer.Option("--rcpt", help="To and RCPT TO; else the listener's own.")] = None,
     bind: Annotated[str | None, typer.Option(help="The IP to send from, such as the terminal's.")] = None,
     helo: Annotated[str, typer.Option(help="HELO name of the in-house system.")] = "60777S",
     pause: Annotated[float, typer.Option(min=0, help="Seconds it is silent before the dot.")] = 3.0,
@@ -110,17 +108,13 @@ def _deliver(
     if chosen.kind is SampleKind.APPLICATION:
         now = datetime.now(UTC)
         mail = application_mail(chosen, mail_from=sender, rcpt_to=recipient, now=now, as_is=as_is)
-        return ApplicantClient(host, port, bind=bind, listener=hear).send(
-            mail, mail_from=sender, rcpt_to=recipient
-        )
+        return ApplicantClient(host, port, bind=bind, listener=hear).send(mail, mail_from=sender, rcpt_to=recipient)
     mail = edi_mail(chosen, mail_from=sender, rcpt_to=recipient)
     client = KnownClient(host, port, bind=bind, helo=destination.helo, pause=destination.pause, listener=hear)
     return client.send(Parcel(mail_from=sender, rcpt_to=recipient, mail=mail))
 
 
-def _envelope(
-    chosen: Sample, settings: Settings, mail_from: str | None, rcpt_to: str | None
-) -> tuple[str, str]:
+def _envelope(chosen: Sample, settings: Settings, mail_from: str | None, rcpt_to: str | None) -> tuple[str, str]:
     """Sender and recipient: what was asked for, else what the sample's real sender would use."""
     from gateway.sandbox import sample_mails
     from gateway.sandbox.sample_mails import SampleKind

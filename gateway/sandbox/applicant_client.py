@@ -15,9 +15,7 @@ Answer = tuple[int, bytes]
 class ApplicantClient:
     """Sends mails to one listener, each over a connection of its own."""
 
-    def __init__(
-        self, host: str, port: int, *, bind: str | None = None, listener: Listener = nobody_listens
-    ) -> None:
+    def __init__(self, host: str, port: int, *, bind: str | None = None, listener: Listener = nobody_listens) -> None:
         self._host = host
         self._port = port
         self._source = (bind, 0) if bind else None

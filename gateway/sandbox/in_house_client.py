@@ -69,9 +69,7 @@ class KnownClient:
 
         Raises OSError when no connection can be had; everything after that is in the dialogue.
         """
-        with socket.create_connection(
-            self._address, self._patience, source_address=self._source
-        ) as connection:
+        with socket.create_connection(self._address, self._patience, source_address=self._source) as connection:
             session = _Session(connection, self._pause, self._listener)
             session.run(self._helo, parcels)
         return Dialogue(exchanges=tuple(session.exchanges))

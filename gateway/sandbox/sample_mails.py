@@ -87,9 +87,7 @@ class Sample:
         for replacement in self.replace:
             old = replacement.old.encode()
             if content.count(old) != 1:
-                raise ValueError(
-                    f"sample {self.name}: {replacement.old!r} does not stand once in {self.file}"
-                )
+                raise ValueError(f"sample {self.name}: {replacement.old!r} does not stand once in {self.file}")
             content = content.replace(old, replacement.new.encode())
         return content
 
@@ -134,9 +132,7 @@ def applicant_address(chosen: Sample) -> str:
     return chosen.mail_from or str(match and match[1])
 
 
-def application_mail(
-    chosen: Sample, *, mail_from: str, rcpt_to: str, now: datetime, as_is: bool = False
-) -> bytes:
+def application_mail(chosen: Sample, *, mail_from: str, rcpt_to: str, now: datetime, as_is: bool = False) -> bytes:
     """The application as a mail with its attachments; `now` dates it and, unless `as_is`, its form."""
     mail = EmailMessage(policy=SMTP)
     mail["From"] = f"{APPLICANT_NAME} <{mail_from}>"
@@ -147,9 +143,7 @@ def application_mail(
     mail.set_content(form(chosen, start=None if as_is else wished_start(jst_date(now))))
     maintype, subtype = WORKBOOK_TYPE
     for attachment in chosen.attachments:
-        mail.add_attachment(
-            read(attachment.file), maintype=maintype, subtype=subtype, filename=attachment.name
-        )
+        mail.add_attachment(read(attachment.file), maintype=maintype, subtype=subtype, filename=attachment.name)
     return mail.as_bytes()
 
 

@@ -1,0 +1,226 @@
+"""The composition root: opens the store, starts what the roles ask for in order, and stops it in reverse.
+
+Nothing accepts before everything behind it runs; on the way down listeners close first, so that what was accepted is
+still handled or left in the store for the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from gateway import derived
+from gateway.current_map import CurrentMap
+from gateway.delivery import Delivery
+from gateway.desk_work import DeskWork
+from gateway.health import Health
+from gateway.key_file import Keys
+from gateway.listeners import NaccsPolicy, PublicPolicy
+from gateway.routes import Routes
+from gateway.sandbox.simulator import Simulator
+from gateway.settings import Settings
+from gateway.smtp_server import Listener, SmtpLimits, create_listener
+from gateway.worker import Worker
+from handlers import desk_mail, reviews
+from handlers.calendar import JST
+from handlers.desk import DeskSettings
+from handlers.naccs.common_items import MAX_MESSAGE_BYTES
+from handlers.naccs.exchange import Exchange
+from storage.clock import Clock
+from storage.database import Database
+from storage.engines import FileLock, parse_url
+from storage.failures import StoreTrouble
+from storage.mail_queue import lease_lane
+from storage.store import Store
+
+log = logging.getLogger(__name__)
+
+GRACE = 30.0  # seconds a mail under way may take when the service stops
+_WORKER_LEASE = "worker"  # a lane nothing is ever queued in
+_LEASE_POLL = 2.0
+_SWITCH_INTERVAL = 0.0005  # a commit thread beside a busy loop waits an interval for the interpreter
+_MAIL_AROUND_THE_MESSAGE = 64 * 1024
+
+
+class Role(StrEnum):
+    """What a process may do; a process with all of them is a whole gateway."""
+
+    LISTENER = "listener"
+    WORKER = "worker"
+    DELIVERY = "delivery"
+
+
+ALL_ROLES = frozenset(Role)
+
+
+class Service:
+    """One gateway process on one event loop."""
+
+    def __init__(self, settings: Settings, roles: frozenset[Role] = ALL_ROLES) -> None:
+        self.settings = settings
+        self.roles = roles
+        self.clock = Clock(movable=settings.sandbox.movable_clock)
+        self.addresses: dict[str, tuple[str, int]] = {}
+        self._ending: list[Callable[[], Awaitable[None]]] = []
+        self._listeners: list[Listener] = []
+        self.database: Database
+        self.map: CurrentMap
+        self.desk: DeskSettings
+
+    async def start(self) -> None:
+        """Start everything; whatever fails, what was started is stopped again."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop accepting, let what is under way end, and give the store back."""
+        while self._ending:
+            end = self._ending.pop()
+            try:
+                await end()
+            except Exception:
+                log.exception("stopping goes on after an error")
+
+    @property
+    def ready_line(self) -> str:
+        """`ready` and every bound address."""
+        bound = (f"{name}={host}:{port}" for name, (host, port) in self.addresses.items())
+        return " ".join(["ready", *bound])
+
+    async def _start(self) -> None:
+        url = parse_url(self.settings.store.url)
+        if url.get_backend_name() == "sqlite":
+            lock = FileLock(url)
+            lock.acquire()
+            self._ending.append(_called(lock.release))
+        store = await asyncio.to_thread(Store.open, self.settings.store.url, "serve")
+        self.database = Database(store)
+        self._ending.append(self.database.close)
+        keys = await asyncio.to_thread(derived.keys_of, self.settings, store)
+        self.desk = derived.desk_settings(self.settings, keys)
+        await self.database.read(self.clock.refresh)
+        self.database.subscribe("foreign", lambda _: self._refresh_clock())
+        self.database.start()
+        self.map = CurrentMap(self.database)
+        await self.map.start()
+        self._ending.append(self.map.stop)
+        if Role.DELIVERY in self.roles:
+            await self._start_delivery()
+        if Role.WORKER in self.roles:
+            await self._start_worker(keys)
+        if Role.LISTENER in self.roles:
+            await self._start_listeners()
+
+    async def _start_delivery(self) -> None:
+        simulator = Simulator(self.settings.backend.address, self.clock, self.database.new_key)
+        routes = Routes(self.map, self.clock, self.settings)
+        delivery = Delivery(
+            self.database, routes.where, simulator.hand_over, self.clock, derived.delivery_settings(self.settings)
+        )
+        await delivery.start()
+        self._ending.append(partial(delivery.stop, GRACE))
+
+    async def _start_worker(self, keys: Keys) -> None:
+        exchange = Exchange(settings=derived.exchange_settings(self.settings, keys), new_key=self.database.new_key)
+        work = DeskWork(self.desk, self.settings.public.trusted_networks)
+        worker = Worker(self.database, self.map, self.clock, exchange, work.handle, work.park)
+        self._ending.append(worker.stop)
+        self._run_in_background(self._work_alone(worker))
+        self._run_in_background(self._begin_use_daily())
+
+    async def _start_listeners(self) -> None:
+        settings = self.settings
+        health = Health(self.database)
+        naccs = NaccsPolicy(
+            self.database,
+            self.map,
+            health,
+            self.clock,
+            derived.naccs_rules(settings),
+            MAX_MESSAGE_BYTES + _MAIL_AROUND_THE_MESSAGE,
+        )
+        public = PublicPolicy(
+            self.database,
+            health,
+            self.clock,
+            lambda local: desk_mail.knows(local, self.desk),
+            settings.support.domain,
+            settings.public.max_message_bytes,
+        )
+        for policy, section in ((public, settings.public), (naccs, settings.naccs)):
+            limits = SmtpLimits(
+                connections=section.max_connections,
+                connections_per_peer=section.max_connections,
+                command_seconds=section.idle_timeout,
+            )
+            listener = await create_listener(
+                asyncio.get_running_loop(),
+                policy,
+                section.host,
+                section.port,
+                hostname=settings.center.host_name,
+                limits=limits,
+            )
+            self.addresses[policy.name] = listener.address
+            self._ending.append(partial(listener.stop, GRACE))
+
+    async def _work_alone(self, worker: Worker) -> None:
+        """Start the worker once this process holds its lease: mails of one key must not be handled by two."""
+        store = self.database.store
+        lease = partial(
+            lease_lane,
+            lane=_WORKER_LEASE,
+            node=store.claim.node,
+            token=store.lease_token,
+            alone=store.engines.on_sqlite,
+        )
+        while await self.database.run(lease) is None:
+            await asyncio.sleep(_LEASE_POLL)
+        await worker.start()
+
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+
+        async def cancel() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._ending.append(cancel)
+
+    def _refresh_clock(self) -> None:
+        if self.clock.movable:
+            task = asyncio.get_running_loop().create_task(self.database.read(self.clock.refresh))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _begin_use_daily(self) -> None:
+        """Pass applications whose start date has come to 利用開始: at start, then after each midnight in Japan."""
+        while True:
+            now = self.clock.now()
+            with contextlib.suppress(StoreTrouble):
+                while await self.database.run(partial(reviews.begin_use, now=now)):
+                    pass
+            await asyncio.sleep(min(_seconds_to_midnight(now), 60.0))
+
+
+def _called(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def call() -> None:
+        function()
+
+    return call
+
+
+def _seconds_to_midnight(now: datetime) -> float:
+    local = now.astimezone(JST)
+    midnight = (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight - local).total_seconds() + 0.1
