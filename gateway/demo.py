@@ -16,6 +16,9 @@ from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from gateway.demo_timeline import Timeline
 from gateway.sandbox import sample_mails
 from gateway.sandbox.applicant_client import ApplicantClient
@@ -29,8 +32,6 @@ from handlers.applications.contents import ApplicationContents
 from handlers.calendar import JST, BusinessCalendar, jst_date, seed_holidays
 from handlers.naccs.common_items import OUTPUT_PLACES
 from handlers.reviews import Decided
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 from storage.clock import move_clock
 from storage.models import Application, LogicalTerminal, MailAddress
 

@@ -185,7 +185,7 @@ class Service:
             token=store.lease_token,
             alone=store.engines.on_sqlite,
         )
-        while await self.database.run(lease) is None:
+        while await self.database.run(lease) is None:  # noqa: ASYNC110 - another process ends when it ends
             await asyncio.sleep(_LEASE_POLL)
         await worker.start()
 

@@ -184,7 +184,6 @@ class BackendSettings(Section):
     address: MailAddress = "BACKEND@SMTP.CENTER.EXAMPLE"
     networks: Networks = ()  # this host alone while naccs.host is loopback and nothing is written
     senders: MailAddresses = Field(default_factory=lambda data: (data["address"],))
-    request_life: PositiveSeconds = 120
 
     @field_validator("mode", mode="before")
     @classmethod
@@ -208,7 +207,6 @@ class SmarthostSettings(Section):
 class DeliverySettings(Section):
     terminal_life: PositiveSeconds = 30 * 60  # after it a message for a terminal is undelivered, and SYG lists it
     notice_life: PositiveSeconds = 5 * 86400  # after it a notice is expired
-    lease_seconds: PositiveSeconds = 60
     connect_timeout: PositiveSeconds = 10
     reply_timeout: PositiveSeconds = 60  # for one reply, the one after the final dot included
     retry_first: PositiveSeconds = 2
@@ -220,13 +218,6 @@ class DeliverySettings(Section):
         if self.retry_first > self.retry_max:
             raise ValueError("delivery.retry_first must not be longer than delivery.retry_max")
         return self
-
-    @field_validator("lease_seconds")
-    @classmethod
-    def _outlives_the_margin(cls, lease: float) -> float:
-        if lease < 20:
-            raise ValueError("must be at least 20: ten seconds of it must remain before each final dot")
-        return lease
 
 
 class MapSettings(Section):

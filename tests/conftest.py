@@ -12,8 +12,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from storage.store import Store
+
+# One profile for all: the machine that runs the tests is shared, so no example has a deadline.
+settings.register_profile("gateway", deadline=None, derandomize=True)
+settings.load_profile("gateway")
 
 # The embedded PostgreSQL wants a private runtime directory and warns where the session has none.
 if "XDG_RUNTIME_DIR" not in os.environ:

@@ -31,7 +31,7 @@ def demo(
     from gateway.demo_timeline import Timeline
 
     writer = maillog.start("info" if verbose else "error")
-    timeline = Timeline()
+    timeline = Timeline(typer.echo)
     with demo_settings() as settings, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(play(settings, timeline, pause=pause))
     maillog.stop(writer)

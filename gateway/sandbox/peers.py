@@ -1,7 +1,7 @@
 """Servers a tester runs beside the gateway: a smarthost that records, and an in-house system's SMTP server.
 
-Both are real servers on real sockets. The in-house one knows what known in-house systems know: HELO, no EHLO, no parameters,
-brackets around the recipient.
+Both are real servers on real sockets. The in-house one knows what known in-house systems know: HELO, no EHLO, no
+parameters, brackets around the recipient.
 """
 
 # ruff: noqa: N802 - aiosmtpd finds its methods by these names
