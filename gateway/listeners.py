@@ -267,7 +267,8 @@ class PublicPolicy:
 
     async def rcpt_to(self, session: Session, envelope: Envelope, path: Path) -> Reply | None:
         """550 5.1.1 for everything but the desk's own addresses."""
-        if path.domain == self._domain and self._knows(path.local):
+        # RFC 5321 §4.5.1: the bare postmaster is this listener's own.
+        if path.domain in (self._domain, "") and self._knows(path.local):
             return None
         return smtp_replies.UNKNOWN_ADDRESS
 

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 GRACE = 30.0  # seconds a mail under way may take when the service stops
 _WORKER_LEASE = "worker"  # a lane nothing is ever queued in
 _LEASE_POLL = 2.0
+_CONNECTIONS_PER_PEER = 100
 _SWITCH_INTERVAL = 0.0005  # a commit thread beside a busy loop waits an interval for the interpreter
 _MAIL_AROUND_THE_MESSAGE = 64 * 1024
 
@@ -161,7 +162,7 @@ class Service:
         for policy, section in ((public, settings.public), (naccs, settings.naccs)):
             limits = SmtpLimits(
                 connections=section.max_connections,
-                connections_per_peer=section.max_connections,
+                connections_per_peer=min(section.max_connections, _CONNECTIONS_PER_PEER),
                 command_seconds=section.idle_timeout,
             )
             listener = await create_listener(

@@ -162,7 +162,9 @@ def _show_report(running: Invocation, report: ImportReport) -> None:
         typer.echo(running.text(ja="変更はありません。", en="nothing to change"))
     for done, ja, en in ((report.added, "追加", "added"), (report.updated, "更新", "updated")):
         for kind, number in done.items():
-            typer.echo(running.text(ja=f"{ja} {_KINDS_JA[kind]} {number}", en=f"{en} {number} {kind}"))
+            typer.echo(
+                running.text(ja=f"{ja} {_KINDS_JA[kind]} {number}", en=f"{en}: {kind.replace('_', ' ')} {number}")
+            )
     for name in report.ended:
         typer.echo(
             running.text(

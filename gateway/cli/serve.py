@@ -44,6 +44,7 @@ def serve(
         chosen = frozenset(Role(name.strip()) for name in roles.split(",") if name.strip())
     except ValueError:
         raise typer.BadParameter(f"roles are {', '.join(Role)}", param_hint="--roles") from None
+    _raise_descriptor_limit()
     writer = maillog.start(settings.log.level, settings.log.format)
     try:
         _run(settings, Service(settings, chosen), stdlib_loop=stdlib_loop)
@@ -53,6 +54,14 @@ def serve(
         refuse(f"the store cannot be written to, so the service ends: {error}")
     finally:
         maillog.stop(writer)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every connection and every kept lane is a descriptor; the soft limit of a shell is often 1024."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _run(settings: Settings, service: Service, *, stdlib_loop: bool) -> None:
