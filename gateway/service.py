@@ -7,7 +7,6 @@ still handled or left in the store for the next start.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -28,7 +27,7 @@ from gateway.sandbox.simulator import Simulator
 from gateway.settings import Settings
 from gateway.smtp_server import Listener, SmtpLimits, create_listener
 from gateway.worker import Worker
-from handlers import desk_mail, reviews
+from handlers import desk_mail, notice_templates, reviews
 from handlers.calendar import JST
 from handlers.desk import DeskSettings
 from handlers.naccs.common_items import MAX_MESSAGE_BYTES
@@ -36,7 +35,6 @@ from handlers.naccs.exchange import Exchange
 from storage.clock import Clock
 from storage.database import Database
 from storage.engines import FileLock, parse_url
-from storage.failures import StoreTrouble
 from storage.mail_queue import lease_lane
 from storage.store import Store
 
@@ -133,6 +131,8 @@ class Service:
         self._ending.append(partial(delivery.stop, GRACE))
 
     async def _start_worker(self, keys: Keys) -> None:
+        # No unit of work waits for the compilation of a template.
+        await asyncio.to_thread(notice_templates.preload)
         exchange = Exchange(settings=derived.exchange_settings(self.settings, keys), new_key=self.database.new_key)
         work = DeskWork(self.desk, self.settings.public.trusted_networks)
         worker = Worker(self.database, self.map, self.clock, exchange, work.handle, work.park)
@@ -208,9 +208,11 @@ class Service:
         """Pass applications whose start date has come to 利用開始: at start, then after each midnight in Japan."""
         while True:
             now = self.clock.now()
-            with contextlib.suppress(StoreTrouble):
+            try:
                 while await self.database.run(partial(reviews.begin_use, now=now)):
                     pass
+            except Exception:
+                log.exception("the start of use is tried again in a minute")
             await asyncio.sleep(min(_seconds_to_midnight(now), 60.0))
 
 

@@ -1,6 +1,6 @@
 """What the register says of an office when an application comes in: its people, lines, terminals and open cases.
 
-`application` here is a mail that asks for a change; what is in force today is what the change begins from.
+Terminals and addresses that are to end already do not count: a change begins from what goes on.
 """
 
 from __future__ import annotations

@@ -169,9 +169,6 @@ def test_contact_and_administrator_are_believed_in_any_case_of_letters(office, n
     assert isinstance(take_in(office, application_mail(now, raw), now), Handled)
 
 
-# --- the same mail again ---------------------------------------------------------------------------------------------
-
-
 def test_the_same_mail_again_has_no_second_effect(office, now):
     mail = application_mail(now, mail_id=7)
     take_in(office, mail, now)
@@ -210,9 +207,6 @@ def test_the_same_mail_in_two_processes_at_once_has_one_effect(office, store_url
         outcomes = list(processes.map(receive_it, range(2)))
     assert {type(outcome) for outcome in outcomes} == {Handled, Duplicate}
     assert count(office, Application) == 1
-
-
-# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 def test_wrong_fields_come_back_in_one_answer_and_spend_no_number(office, now):
@@ -266,9 +260,6 @@ def test_an_author_the_office_does_not_know_is_answered_without_its_name(office,
     assert text_of(mail_to(office, INVALID, "new-person@applicant.example")).startswith("ご担当者 様\n")
 
 
-# --- machines --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("field", ["Auto-Submitted: auto-replied", "List-Id: <l.example>", "Precedence: bulk"])
 def test_a_machine_is_never_answered(office, now, field):
     outcome = take_in(office, application_mail(now, field.encode() + b"\r\n" + wrong_mail()), now)
@@ -281,9 +272,6 @@ def test_the_null_sender_is_never_answered(office, now):
     assert isinstance(take_in(office, application_mail(now, mail_from=""), now), Refused)
     assert queued(office) == []
     assert count(office, MailFingerprint) == 0
-
-
-# --- faults ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_notice_that_cannot_be_written_undoes_the_whole_application(office, now):

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+import pwd
+from datetime import date
+
+import pytest
+from sqlalchemy import func, select
+
+from gateway.cli.applications import REFUSALS
+from gateway.cli.opening import OpenedStore
+from gateway.settings import Settings
+from handlers.reviews import Reason
+from handlers.terminals import load
+from storage.models import Application, ApplicationAttachment, CalendarDay
+from storage.store import new_key
+from tests.gateway.command_line import on_store
+from tests.handlers.review_cases import (
+    WITH_SMTP_SERVER,
+    audited,
+    contents,
+    line_change,
+    no_servers,
+    notices_sent,
+    receive,
+    state_of,
+    take_contracts,
+)
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+ADDRESS = "3A0001@SMTP.CT0001.CENTER.EXAMPLE"
+
+
+@pytest.fixture
+def command_line(store, store_url, tmp_path, now):
+    # The key file is made while the store is empty, as the first command of an installation does.
+    made = on_store(store, store_url, tmp_path, now)
+    (tmp_path / "secret.key").write_text("00" * 32)
+    (tmp_path / "secret.key").chmod(0o600)
+    return made
+
+
+def attach(store, name, size):
+    def add(session):
+        application = session.scalars(select(Application)).one()
+        row = ApplicationAttachment(
+            id=new_key(session), application_id=application.id, kind="diagram", name=name, size=size, content=b""
+        )
+        session.add(row)
+
+    store.run(add)
+
+
+def test_applications_are_listed_by_state(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now, "260001A")
+    receive(store, now, "260002A", state="withdrawn")
+    assert [row["receipt_number"] for row in command_line.json("application", "list")] == ["260001A", "260002A"]
+    (withdrawn,) = command_line.json("application", "list", "--state", "withdrawn")
+    assert (withdrawn["receipt_number"], withdrawn["status_ja"], withdrawn["start_date"]) == (
+        "260002A",
+        "取下げ",
+        None,
+    )
+    assert "260002A  取下げ  CT0001  (2026-12-14)  通関　花子" in command_line.run("application", "list").stdout
+    assert command_line.run("application", "list", "--state", "lost").exit_code == 2
+
+
+def test_completing_confirms_the_wish_and_prints_what_was_issued(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    done = command_line.run("application", "complete", "260001A", lang="en")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == (f"260001A completed, start date 2026-12-14\n  added 60000S 127.20.13.2 {ADDRESS}\n")
+    assert state_of(store) == "ids_issued"
+    assert len(notices_sent(store)) == 4
+    assert audited(store, "application:260001A")[0] == ("take", f"os:{USER}", "received -> under_review")
+
+
+def test_a_start_of_today_is_allowed_with_a_warning_and_routes_at_once(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    done = command_line.run("application", "complete", "２６０００１ａ", "--start-date", "2026-11-24", "--json")
+    assert done.exit_code == 0
+    assert "警告" in done.stderr
+    assert state_of(store) == "in_use"
+    assert store.read(load).binding(ADDRESS.lower(), date(2026, 11, 24)) is not None
+
+
+def test_a_start_before_today_is_refused(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    refused = command_line.run("application", "complete", "260001A", "--start-date", "2026-11-23", lang="en")
+    assert refused.exit_code == 1
+    assert "2026-11-23 has passed" in refused.stderr
+    assert state_of(store) == "received"
+
+
+def test_what_is_no_date_is_wrong_usage(command_line):
+    assert command_line.run("application", "complete", "260001A", "--start-date", "20261214").exit_code == 2
+
+
+def test_a_second_completion_ends_with_status_1(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    assert command_line.run("application", "complete", "260001A").exit_code == 0
+    refused = command_line.run("application", "complete", "260001A")
+    assert refused.exit_code == 1
+    assert "ids_issued" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "complete"])
+def test_an_unknown_receipt_number_ends_with_status_1(command_line, command):
+    result = command_line.run("application", command, "269999A", lang="en")
+    assert (result.exit_code, result.stderr) == (1, "there is no application 269999A\n")
+
+
+def test_a_notice_that_cannot_be_written_ends_with_status_1(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now, applicant_email="no address")
+    refused = command_line.run("application", "complete", "260001A", lang="en")
+    assert refused.exit_code == 1
+    assert "cannot be written" in refused.stderr
+    assert state_of(store) == "received"
+
+
+def test_every_reason_of_a_refusal_has_its_sentence_in_both_languages():
+    assert set(REFUSALS) == set(Reason)
+
+
+def test_a_received_application_is_shown_before_anything_is_issued(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    attach(store, "システム構成図.xlsx", 151552)
+    assert command_line.json("application", "show", "260001a") == {
+        "receipt_number": "260001A",
+        "state": "received",
+        "status_ja": "受付",
+        "office_code": "CT0001",
+        "items": ["一般NACCS端末の登録情報（追加・削除）"],
+        "reason": "自社システムのSMTP双方向サーバを追加するため",
+        "received_on": "2026-11-24",
+        "desired_start_date": "2026-12-14",
+        "start_date": None,
+        "review_completed_on": None,
+        "applicant_name": "通関　花子",
+        "applicant_email": "tsukan-hanako@applicant.example",
+        "administrator_email": "kanri@applicant.example",
+        "terminals": [],
+        "counts": {
+            "user_codes": {"added": 0, "changed": 0, "deleted": 0},
+            "identification_numbers": {"added": 0, "changed": 0, "deleted": 0},
+            "lines": {"added": 0, "changed": 0, "deleted": 0},
+            "terminals": {"added": 1, "changed": 0, "deleted": 0},
+            "mailboxes": {"added": 0, "changed": None, "deleted": 0},
+        },
+        "attachments": [{"kind": "diagram", "name": "システム構成図.xlsx", "size": 151552}],
+        "progress": [{"item": "利用申込", "date": "2026-11-24", "notice": "利用申込受付完了のお知らせ"}],
+    }
+
+
+def test_a_completed_application_is_shown_with_its_ids(command_line, store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    said = contents(
+        line_change(), no_servers(mail_addresses=1, target_terminal="60777S", terminals_to_delete=("25130M",))
+    )
+    receive(store, now, said=said)
+    command_line.run("application", "complete", "260001A", "--start-date", "2026-11-24")
+    shown = command_line.json("application", "show", "260001A")
+    assert (shown["state"], shown["status_ja"], shown["start_date"]) == ("in_use", "審査終了", "2026-11-24")
+    assert shown["review_completed_on"] == "2026-11-24"
+    assert shown["counts"]["terminals"] == {"added": 1, "changed": 1, "deleted": 1}
+    assert [row["item"] for row in shown["progress"]] == [
+        "利用申込",
+        "利用申込回答(審査終了)",
+        "ID通知",
+        "利用開始",
+    ]
+    assert {terminal["name"] for terminal in shown["terminals"]} == {"60000S", "60777S"}
+
+
+def test_a_shown_application_names_only_the_addresses_that_it_issued(command_line, store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    receive(store, now, said=contents(no_servers(mail_addresses=1, target_terminal="60777S")))
+    command_line.run("application", "complete", "260001A")
+    (terminal,) = command_line.json("application", "show", "260001A")["terminals"]
+    assert terminal == {
+        "name": "60777S",
+        "ip_address": "127.20.13.13",
+        "mail_addresses": ["3A0002@SMTP.CT0001.CENTER.EXAMPLE"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("lang", "expected"),
+    [("ja", ["受付番号: 260001A", "ステータス: 審査終了"]), ("en", ["receipt number: 260001A", "state: ids_issued"])],
+)
+def test_an_application_is_shown_to_people_in_their_language(command_line, store, now, lang, expected):
+    take_contracts(store, now)
+    receive(store, now)
+    attach(store, "システム構成図.xlsx", 1)
+    command_line.run("application", "complete", "260001A")
+    shown = command_line.run("application", "show", "260001A", lang=lang).stdout
+    assert [text for text in [*expected, ADDRESS, "システム構成図.xlsx", "ID通知"] if text not in shown] == []
+
+
+def test_years_the_calendar_knows_nothing_of_are_filled_in_and_edits_are_kept(store):
+    opened = OpenedStore(settings=Settings(), store=store)
+    assert date(2027, 1, 1) in opened.calendar(date(2026, 11, 24)).holidays
+    store.run(lambda session: session.delete(session.get(CalendarDay, date(2027, 1, 11))))
+    before = store.read(lambda session: session.scalar(select(func.count()).select_from(CalendarDay)))
+    assert opened.calendar(date(2026, 11, 24)).is_business_day(date(2027, 1, 11))
+    after = store.read(lambda session: session.scalar(select(func.count()).select_from(CalendarDay)))
+    assert after == before

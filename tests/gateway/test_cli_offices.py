@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import opening
+from gateway.cli.offices import FAULTS
+from handlers import contract_file, contracts
+from tests.gateway.command_line import on_store
+from tests.handlers.review_cases import OFFICES, WITH_SMTP_SERVER, audited
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.fixture
+def command_line(store, store_url, tmp_path, now):
+    return on_store(store, store_url, tmp_path, now)
+
+
+@pytest.fixture
+def office_file(tmp_path):
+    def write(text: str = WITH_SMTP_SERVER) -> str:
+        file = tmp_path / "offices.toml"
+        file.write_text(text, encoding="utf-8")
+        return str(file)
+
+    return write
+
+
+def test_an_office_file_is_imported_and_listed(command_line, office_file):
+    report = command_line.json("office", "import", office_file())
+    assert report == {
+        "added": {
+            "offices": 1,
+            "contacts": 1,
+            "lines": 1,
+            "logical_terminals": 3,
+            "mail_addresses": 1,
+            "office_users": 1,
+        },
+        "updated": {},
+        "ended": [],
+        "map_version": "1",
+    }
+    (office,) = command_line.json("office", "list")
+    assert (office["code"], office["administrator_email"]) == ("CT0001", "kanri@applicant.example")
+    assert command_line.run("office", "list").stdout == (
+        "CT0001    ナックス商事株式会社 第一営業部  kanri@applicant.example\n"
+    )
+
+
+def test_importing_again_says_that_nothing_changed(command_line, office_file):
+    assert "追加 論理端末 3" in command_line.run("office", "import", office_file()).stdout
+    again = command_line.run("office", "import", office_file())
+    assert (again.exit_code, again.stdout) == (0, "変更はありません。\n")
+    assert command_line.run("office", "import", office_file(), lang="en").stdout == "nothing to change\n"
+
+
+def test_every_fault_of_a_file_is_told_and_nothing_is_imported(command_line, office_file):
+    wrong = OFFICES.replace('"127.20.13.12"', '"127.20.14.12"').replace('"001"', '"1"').replace("PASSWD01", "SECRET012")
+    refused = command_line.run("office", "import", office_file(wrong), lang="en")
+    assert refused.exit_code == 1
+    assert refused.stderr == (
+        "office CT0001, user TST01, identification_number: 3 capitals and digits, not 1\n"
+        "office CT0001, user TST01, password: up to 8 printable half-width characters\n"
+        "office CT0001, line 09143, terminal 27264C, ip_address: "
+        "is not an address a terminal of the line's LAN 127.20.13.0/24 can have\n"
+    )
+    assert "SECRET012" not in refused.output
+    assert command_line.json("office", "list") == []
+    as_json = command_line.run("office", "import", office_file(wrong), "--json")
+    assert as_json.exit_code == 1
+    assert '"rule": "identification_number"' in as_json.stdout
+
+
+def test_a_file_that_is_no_utf8_or_missing_is_refused(command_line, tmp_path):
+    file = tmp_path / "offices.toml"
+    file.write_bytes("事業所".encode("shift_jis"))
+    assert command_line.run("office", "import", str(file)).exit_code == 1
+    assert command_line.run("office", "import", str(tmp_path / "none.toml")).exit_code == 2
+
+
+def test_every_rule_has_its_sentence_in_both_languages():
+    modules = (contract_file, contracts)
+    source = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in modules)
+    spelled = re.findall(r'(?:rule=|_like\(|_read_as\(|PydanticCustomError\()"(\w+)"', source)
+    assert {*spelled, *contract_file.RULE_OF_TYPE.values()} == set(FAULTS)
+    assert all(ja and en for ja, en in FAULTS.values())
+
+
+def test_terminals_are_listed_with_what_scripts_rely_on(command_line, office_file):
+    command_line.run("office", "import", office_file())
+    terminals = command_line.json("terminal", "list", "--office", "CT0001")
+    assert [terminal["name"] for terminal in terminals] == ["25130M", "27264C", "60777S"]
+    assert {key: terminals[2][key] for key in ("name", "ip_address", "port", "mail_addresses")} == {
+        "name": "60777S",
+        "ip_address": "127.20.13.13",
+        "port": 2525,
+        "mail_addresses": [
+            {
+                "address": "3A0001@SMTP.CT0001.CENTER.EXAMPLE",
+                "effective_from": "2026-11-24",
+                "effective_until": None,
+            }
+        ],
+    }
+    assert terminals[0]["port"] == 25  # naccs.terminal_port
+    shown = command_line.run("terminal", "list").stdout
+    assert "60777S  SMTP  127.20.13.13:2525" in shown
+
+
+def test_addresses_are_listed_with_the_terminal_behind_them(command_line, office_file):
+    command_line.run("office", "import", office_file())
+    (address,) = command_line.json("address", "list")
+    assert (address["address"], address["terminal"]) == ("3A0001@SMTP.CT0001.CENTER.EXAMPLE", "60777S")
+    assert command_line.run("address", "list").stdout == "3A0001@SMTP.CT0001.CENTER.EXAMPLE  60777S  2026-11-24 -\n"
+
+
+def test_one_office_is_shown_without_any_password(command_line, office_file):
+    command_line.run("office", "import", office_file())
+    office = command_line.json("office", "show", "CT0001")
+    assert office["lines"][0]["router_number"] == "09143"
+    assert office["users"] == [{"code": "TST01", "identification_number": "001", "procedures": ["*"]}]
+    for lang, label in (("ja", "事業所コード: CT0001"), ("en", "code: CT0001")):
+        shown = command_line.run("office", "show", "CT0001", lang=lang).stdout
+        assert label in shown
+        assert "60777S" in shown
+        assert "PASSWD01" not in shown
+        assert "argon2" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("office", "show", "XX"), ("terminal", "list", "--office", "XX"), ("address", "list", "--office", "XX")],
+)
+def test_an_office_that_is_not_there_ends_with_status_1(command_line, arguments):
+    result = command_line.run(*arguments, lang="en")
+    assert (result.exit_code, result.stderr) == (1, "there is no office XX\n")
+
+
+def test_the_import_is_audited_with_who_ran_it(command_line, office_file, store):
+    command_line.run("office", "import", office_file())
+    assert audited(store, "office:CT0001") == [("office_imported", f"os:{USER}", "")]
+    command_line.run("office", "import", office_file(WITH_SMTP_SERVER.replace("係長", "課長")), SUDO_UID="0")
+    assert audited(store, "office:CT0001")[-1] == ("office_imported", "os:root", "")
+
+
+def test_a_user_without_a_name_is_recorded_by_number():
+    assert opening.actor(4_000_000_000) == "os:4000000000"
+
+
+def test_a_deleted_terminal_in_the_file_is_told(command_line, office_file, store):
+    from sqlalchemy import update
+
+    from storage.models import LogicalTerminal
+
+    command_line.run("office", "import", office_file())
+    ended = update(LogicalTerminal).where(LogicalTerminal.name == "60777S")
+    store.run(lambda session: session.execute(ended.values(effective_until=LogicalTerminal.effective_from)))
+    assert "60777S" in command_line.run("office", "import", office_file()).stderr
+
+
+def test_a_store_that_cannot_be_opened_ends_the_command_with_its_reason(command_line, tmp_path):
+    directory = tmp_path / "open-to-all"
+    directory.mkdir(mode=0o755)
+    url = f"sqlite:///{directory / 'gateway.db'}"
+    refused = command_line.run("office", "list", NACCS_GATEWAY_STORE__URL=url)
+    assert refused.exit_code == 1
+    assert "chmod" in refused.stderr
+
+
+def test_a_key_file_that_is_missing_beside_a_used_store_is_refused(command_line, office_file, tmp_path):
+    command_line.run("office", "import", office_file())
+    (tmp_path / "secret.key").unlink()
+    refused = command_line.run("office", "import", office_file())
+    assert refused.exit_code == 1
+    assert "secrets.key_file" in refused.stderr

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from handlers.automatic_mail import is_own, why_automatic
+from tests.handlers.applications.application_mails import inbound, mail_with
+from tests.handlers.review_cases import DESK
+
+
+def with_header(line: str):
+    return inbound(line.encode() + b"\r\n" + mail_with())
+
+
+def test_a_persons_mail_may_be_answered():
+    assert why_automatic(inbound(mail_with()), DESK) is None
+
+
+def test_the_null_sender_is_never_answered():
+    mail = replace(inbound(mail_with()), mail_from="")
+    assert why_automatic(mail, DESK) == "null envelope sender"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Auto-Submitted: auto-generated",
+        "Auto-Submitted: auto-replied (vacation)",
+        "AUTO-SUBMITTED: Auto-Notified; owner-email=a@b.example",
+        "List-Id: <brokers.lists.example>",
+        "List-Unsubscribe: <mailto:leave@lists.example>",
+        "Precedence: bulk",
+        "Precedence: List",
+        "precedence: junk ",
+    ],
+)
+def test_a_machines_mail_is_not_answered(line):
+    assert why_automatic(with_header(line), DESK) is not None
+
+
+@pytest.mark.parametrize("line", ["Auto-Submitted: no", "Precedence: first-class", "Precedence:", "X-List: a"])
+def test_a_field_that_says_otherwise_is_no_sign(line):
+    assert why_automatic(with_header(line), DESK) is None
+
+
+@pytest.mark.parametrize("sender", ["MAILER-DAEMON", "mailer-daemon@applicant.example"])
+def test_a_mailer_daemon_is_not_answered(sender):
+    mail = replace(inbound(mail_with()), mail_from=sender)
+    assert why_automatic(mail, DESK) == "sent by a mailer daemon"
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "nss@nss.center.example",
+        "APPLY@NSS.CENTER.EXAMPLE",
+        "case+260001A.aaaaaaaaaaaaaaaa@nss.center.example",
+        "bounce+1.aaaaaaaaaaaaaaaa@nss.center.example",
+        "postmaster@nss.center.example",
+    ],
+)
+def test_the_gateway_does_not_answer_itself(sender):
+    in_envelope = replace(inbound(mail_with()), mail_from=sender)
+    in_header = inbound(mail_with(sender=sender))
+    assert why_automatic(in_envelope, DESK) == "sent by this gateway"
+    assert is_own(in_header, DESK)
+
+
+def test_a_notice_that_comes_back_is_known_by_its_message_id():
+    raw = mail_with().replace(b"<1@applicant.example>", b"<382872872311328768@nss.center.example>")
+    assert is_own(inbound(raw), DESK)
+
+
+def test_a_person_of_the_support_domain_is_no_machine():
+    mail = inbound(mail_with(sender="reviewer@nss.center.example"))
+    assert not is_own(mail, DESK)
+
+
+def test_a_mail_without_author_and_message_id_is_not_ours():
+    assert not is_own(inbound(b"Subject: x\r\n\r\ntext\r\n"), DESK)
