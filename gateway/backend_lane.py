@@ -102,6 +102,8 @@ class BackendLane(Lane):
             self.wake()
 
     async def _pause(self, seconds: float) -> None:
+        if self._shared.stopping:
+            return
         pause: asyncio.Future[None] = self._loop.create_future()
         self._pauses.add(pause)
         timer = self._loop.call_later(seconds, _end, pause)

@@ -218,6 +218,8 @@ class Lane:
         raise AssertionError("each kind of lane has its own")
 
     async def _rest(self, until: float | None) -> None:
+        if self._shared.stopping:
+            return
         self._sleeper = self._loop.create_future()
         timer = None if until is None else self._loop.call_at(until, self.wake)
         try:

@@ -82,6 +82,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanner: asyncio.Task[None] | None = None
         self._rescan = asyncio.Event()
+        self._behind = True  # the store holds mails older than those in memory: what arrives waits there too
         self._stopping = False
 
     async def start(self) -> None:
@@ -107,6 +108,9 @@ class Worker:
         return not self._keys
 
     def _arrived(self, arrival: Arrival) -> None:
+        if self._behind:
+            self._rescan.set()  # a mail must not pass an older one of its key that was not read yet
+            return
         keep = self._memory + len(arrival.content) <= _MOST_MEMORY
         self._memory += len(arrival.content) if keep else 0
         waiting = _Waiting(arrival.recipient_id, arrival.received_at, arrival if keep else None)
@@ -135,6 +139,7 @@ class Worker:
             except Exception:
                 log.exception("the queue could not be scanned; scanning it again")
                 continue
+            self._behind = len(rows) == _SCAN_LIMIT
             for recipient_id, order_key, due_at in rows:
                 self._add(order_key, _Waiting(recipient_id, due_at, None))
 
@@ -153,6 +158,8 @@ class Worker:
 
     def _forget(self, waiting: _Waiting) -> None:
         self._known.discard(waiting.recipient_id)
+        if self._behind and len(self._known) < _SCAN_LIMIT // 2:
+            self._rescan.set()
         if waiting.arrival is not None:
             self._memory -= len(waiting.arrival.content)
 

@@ -35,7 +35,7 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 @dataclass
 class Behaviour:
-    """What the server does otherwise than normal, by verb: CONNECT HELO EHLO MAIL RCPT DATA DOT RSET."""
+    """What the server does otherwise than normal, by verb: CONNECT HELO EHLO MAIL RCPT DATA DOT RSET QUIT."""
 
     once: dict[str, deque[str]] = field(default_factory=dict)
     always: dict[str, str] = field(default_factory=dict)
@@ -194,6 +194,10 @@ class Dialogue(SMTP):
     async def smtp_RSET(self, arg: str) -> None:
         if not await self.heard("RSET", arg):
             await super().smtp_RSET(arg)
+
+    async def smtp_QUIT(self, arg: str) -> None:
+        if not await self.heard("QUIT", arg):
+            await super().smtp_QUIT(arg)
 
 
 class RecordingServer:

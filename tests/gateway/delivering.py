@@ -1,0 +1,155 @@
+"""A delivering process on a real store, for the tests of delivery and its lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Self
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from gateway.delivery import Delivery, DeliverySettings, Gone, HandOver
+from gateway.lane_holder import Effects
+from gateway.smtp_out import Protocol, Target, TimeLimits
+from storage.clock import Clock
+from storage.columns import to_micros
+from storage.database import Database
+from storage.effects import Applied, Enqueue, NewRecipient, Unit
+from storage.mail_queue import Origin, Outbound, Secret, hash_of, mail_inserts
+from storage.models import Attempt, Lane, Recipient
+from storage.states import Direction, State
+from storage.store import Store
+from tests.fakes.in_house_server import RecordingServer, until
+
+CENTER = "NACCS@SMTP.CENTER.EXAMPLE"
+IN_HOUSE = "3A0001@SMTP.TST01.CENTER.EXAMPLE"
+LANE = "terminal:60001S"
+BRISK: dict[str, Any] = {
+    "retry_first": 0.05,
+    "retry_max": 0.1,
+    "mail_tries_within": 0.15,
+    "notice_retry_first": 0.2,
+    "notice_retry_max": 0.4,
+    "scan_every": 0.5,
+    "terminal_limits": TimeLimits(connect=5, command=5, block=5, dot=5),
+    "smarthost_limits": TimeLimits(connect=5, command=5, block=5, dot=5),
+}
+
+
+async def takes_nothing(_outbound: Outbound, _content: bytes) -> Effects:
+    """A backend that has nothing to say."""
+    return (), ()
+
+
+class Process:
+    """`targets` says where each lane leads; change it as you like."""
+
+    def __init__(
+        self, url: str, *, hand_over: HandOver = takes_nothing, lease: float = 30.0, renew: bool = True, **settings: Any
+    ) -> None:
+        self.targets: dict[str, Target | Gone | None] = {}
+        self.clock = Clock()
+        self.database = Database(Store.open(url, "serve", lease=timedelta(seconds=lease)))
+        if renew:
+            self.database.start()
+        self.delivery = Delivery(
+            self.database,
+            lambda lane, _outbound: self.targets[lane],
+            hand_over,
+            self.clock,
+            DeliverySettings(name="center.example", **{**BRISK, **settings}),
+        )
+
+    async def start(self) -> Self:
+        await self.delivery.start()
+        return self
+
+    async def stop(self, grace: float = 5.0) -> None:
+        await self.delivery.stop(grace)
+        await self.database.close()
+
+    def lead(self, lane: str, server: RecordingServer) -> None:
+        """The lane leads to that server."""
+        protocol = Protocol.ESMTP if lane.startswith("smarthost") else Protocol.HELO
+        self.targets[lane] = Target(host=server.host, port=server.port, protocol=protocol)
+
+    def unit(
+        self,
+        lane: str,
+        content: bytes,
+        *,
+        sender: str = CENTER,
+        rcpt_to: str = IN_HOUSE,
+        age: float = 0.0,
+        remember: bool = True,
+        secret: Secret | None = None,
+        **more: Any,
+    ) -> tuple[int, Unit]:
+        """A mail of our own on its way into a lane, and its recipient's id."""
+        now = self.clock.now() - timedelta(seconds=age)
+        mail_id, recipient_id = self.database.new_key(), self.database.new_key()
+        origin = Origin(listener="gateway", mail_from=sender)
+        recipient = NewRecipient(
+            id=recipient_id,
+            mail_id=mail_id,
+            direction=Direction.OUTBOUND,
+            rcpt_to=rcpt_to,
+            state=State.QUEUED,
+            created_at=to_micros(now),
+            due_at=to_micros(now),
+            sender=sender,
+            **more,
+        )
+        rows = mail_inserts(mail_id, Direction.OUTBOUND, origin, content, hash_of(content), secret, now)
+        kept = content if remember else None
+        return recipient_id, Unit(inserts=rows, queued=(Enqueue(lane, recipient, kept),), size=len(content))
+
+    async def queue(self, lane: str, *contents: bytes, **options: Any) -> list[int]:
+        """Commit mails to a lane, in order; their recipients' ids."""
+        ids = []
+        for content in contents:
+            recipient_id, unit = self.unit(lane, content, **options)
+            assert isinstance(await self.database.apply(unit), Applied)
+            ids.append(recipient_id)
+        return ids
+
+    async def row(self, recipient_id: int) -> Recipient:
+        """The recipient as the store has it."""
+
+        def work(session: Session) -> Recipient:
+            return session.scalars(select(Recipient).where(Recipient.id == recipient_id)).one()
+
+        return await self.database.read(work)
+
+    async def states(self, ids: list[int]) -> list[str]:
+        """The states of recipients."""
+        return [(await self.row(recipient_id)).state for recipient_id in ids]
+
+    async def attempts(self, recipient_id: int) -> list[tuple[str, str, str]]:
+        """(outcome, stage, reply) of the tries that were no plain success, in order."""
+
+        def work(session: Session) -> list[tuple[str, str, str]]:
+            wanted = select(Attempt).where(Attempt.recipient_id == recipient_id).order_by(Attempt.id)
+            return [(row.outcome, row.stage, row.reply) for row in session.scalars(wanted)]
+
+        return await self.database.read(work)
+
+    async def lane(self, name: str = LANE) -> Lane:
+        """The lane's row."""
+
+        def work(session: Session) -> Lane:
+            return session.scalars(select(Lane).where(Lane.lane == name)).one()
+
+        return await self.database.read(work)
+
+    async def execute(self, sql: str, **values: Any) -> None:
+        """Change the store as somebody else would."""
+        await self.database.run(lambda session: session.execute(text(sql), values))
+
+    async def idle(self, seconds: float = 10.0) -> None:
+        """Wait until nothing waits any more."""
+        await until(self.delivery.idle, seconds)
+
+
+MakeProcess = Callable[..., Process]

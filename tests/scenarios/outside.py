@@ -1,0 +1,92 @@
+"""The outside world of a gateway, served in a thread: its smarthost, and in-house systems at their own IPs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from tests.fakes.in_house_server import ReceivedMail, RecordingServer
+from tests.fakes.smarthost import Smarthost
+
+T = TypeVar("T")
+
+PATIENCE = 20.0  # seconds; far more than any step needs
+
+
+def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """Wait for something other processes bring about and return it; AssertionError when it does not come."""
+    ends_at = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < ends_at, f"waited {seconds:.0f} s: {what}"
+        time.sleep(0.01)
+    return found
+
+
+def free_port() -> int:
+    """A port that was free on every address of this machine a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        return int(probe.getsockname()[1])
+
+
+class Outside:
+    """Recording servers on an event loop of their own; `mails` of each may be read from any thread."""
+
+    def __init__(self) -> None:
+        self.terminal_port = free_port()
+        self._loop = asyncio.new_event_loop()
+        self._servers: list[RecordingServer] = []
+        self.in_house_servers: list[RecordingServer] = []
+        self._thread = threading.Thread(target=self._loop.run_forever, name="outside", daemon=True)
+        self._thread.start()
+        self.smarthost = Smarthost()
+        self._open(self.smarthost)
+
+    def in_house(self, ip: str) -> RecordingServer:
+        """Open the SMTP server of an in-house system at its terminal's IP and port."""
+        server = RecordingServer(ip, self.terminal_port)
+        self._open(server)
+        self.in_house_servers.append(server)
+        return server
+
+    def _open(self, server: RecordingServer) -> None:
+        self._wait_for(server.open())
+        self._servers.append(server)
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        done.result(PATIENCE)
+
+    def close(self) -> None:
+        """Close every server and end the thread."""
+        for server in self._servers:
+            self._wait_for(server.close())
+        self._wait_for(_cancel_the_rest())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+def mails_that(server: RecordingServer, is_meant: Callable[[ReceivedMail], bool]) -> list[ReceivedMail]:
+    """The mails of that kind that have come so far."""
+    return [mail for mail in list(server.mails) if is_meant(mail)]
+
+
+def await_mails(
+    server: RecordingServer, count: int, is_meant: Callable[[ReceivedMail], bool], what: str
+) -> list[ReceivedMail]:
+    """The mails of that kind once there are so many, or more."""
+    wait_until(lambda: len(mails_that(server, is_meant)) >= count, f"{count} of {what}")
+    return mails_that(server, is_meant)

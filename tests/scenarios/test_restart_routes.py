@@ -1,0 +1,119 @@
+"""The start date: an address routes from 00:00 in Japan on that day, by itself, in the process that refused it before.
+
+"By itself" is the calendar's doing, not a restart's; the sandbox's movable clock stands in for the days between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from handlers.calendar import JST
+from handlers.naccs.common_items import OUTPUT_PLACES
+from handlers.workflow import State
+from storage.models import Application
+from tests.scenarios.conversation import Conversation
+from tests.scenarios.mails import (
+    body_of,
+    item_of,
+    receipt_in,
+    request,
+    send_application,
+    send_request,
+    subject_of,
+    swaks_mail,
+)
+from tests.scenarios.outside import await_mails, wait_until
+from tests.scenarios.site import REVIEWER, Site, Terminal, mail_id_of, site_in
+
+# How long before midnight `serve` is started: enough for its start, or else again with the next one.
+WINDOWS = (timedelta(seconds=12), timedelta(seconds=24), timedelta(seconds=48))
+FOR_THE_DIALOGUE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A completed application whose start date lies ahead, and what it issued."""
+
+    receipt: str
+    start: date
+    terminal: Terminal
+
+    @property
+    def midnight(self) -> datetime:
+        """The instant the start date begins."""
+        return datetime.combine(self.start, datetime.min.time(), tzinfo=JST)
+
+
+@pytest.fixture(scope="module")
+def site(place: tuple[Path, str | None]) -> Iterator[Site]:
+    """A sandbox whose clock may be moved."""
+    directory, store_url = place
+    with site_in(directory, store_url, sandbox={"enabled": True, "movable_clock": True}) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def ahead(site: Site) -> Ahead:
+    """Applied for and completed as wished, with the service stopped again afterwards."""
+    site.process.start()
+    site.import_office()
+    mail_id_of(send_application(site.process.public, swaks_mail()))
+    (asked,) = await_mails(site.outside.smarthost, 1, lambda mail: mail.rcpt_to == REVIEWER, "review requests")
+    assert subject_of(asked).startswith("【テスト】")
+    receipt = receipt_in(asked)
+    completed = site.complete(receipt)
+    assert completed["state"] == State.IDS_ISSUED
+    (issued,) = completed["terminals"]
+    site.process.terminate()
+    terminal = Terminal(name=issued["name"], ip=issued["ip_address"], address=issued["mail_addresses"][0])
+    return Ahead(receipt, date.fromisoformat(completed["start_date"]), terminal)
+
+
+@pytest.fixture(scope="module")
+def last_seconds(site: Site, ahead: Ahead) -> Ahead:
+    """`serve` runs, and it is some seconds before the start date."""
+    for window in WINDOWS:
+        midnight = datetime.now(UTC) + window
+        site.move_clock(ahead.midnight - midnight)
+        site.process.start()
+        if midnight - datetime.now(UTC) > FOR_THE_DIALOGUE:
+            return ahead
+        site.process.terminate()
+    raise AssertionError("serve takes too long to start for this test")
+
+
+def reply_to_mail(site: Site, terminal: Terminal) -> str:
+    with Conversation(site.process.naccs, bind=terminal.ip) as client:
+        return client.say(f"HELO {terminal.name}", f"MAIL FROM:{terminal.address}")
+
+
+def state_of(site: Site, receipt: str) -> str:
+    query = select(Application.state).where(Application.receipt_number == receipt)
+    return site.read(lambda session: session.scalars(query).one())
+
+
+def test_an_address_routes_from_midnight_of_its_start_date_without_a_restart(site, last_seconds):
+    terminal = last_seconds.terminal
+    assert reply_to_mail(site, terminal).startswith("550 5.7.1 ")
+    assert state_of(site, last_seconds.receipt) == State.IDS_ISSUED
+    site.move_clock(last_seconds.midnight - datetime.now(UTC) + timedelta(seconds=1))
+    wait_until(lambda: reply_to_mail(site, terminal).startswith("250 "), "MAIL to be taken")
+    in_house = site.outside.in_house(terminal.ip)
+    mail_id_of(send_request(site.process.naccs, terminal, request()))
+    (result,) = await_mails(in_house, 1, lambda mail: True, "results")
+    assert item_of(body_of(result), "subject") == b"00000-0000-0000"
+    assert body_of(result)[OUTPUT_PLACES["received_at"]].startswith(f"{last_seconds.start:%Y%m%d}0000".encode())
+
+
+def test_an_application_comes_into_use_by_itself_on_its_start_date(site, last_seconds):
+    wait_until(
+        lambda: state_of(site, last_seconds.receipt) == State.IN_USE,
+        "the application to be in use",
+        seconds=WINDOWS[-1].total_seconds() + 12.0,
+    )
