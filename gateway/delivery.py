@@ -144,4 +144,4 @@ class Delivery:
             before = loop.time() - idle_close
             lanes = [lane for lane in self._lanes.values() if isinstance(lane, SmtpLane)]
             idle = [connection for lane in lanes if (connection := lane.idle_connection(before))]
-            await asyncio.gather(*(connection.close() for connection in idle))
+            await asyncio.gather(*(connection.close() for connection in idle), return_exceptions=True)

@@ -179,7 +179,7 @@ class SmtpLane(Lane):
     async def _failed(self, item: Waiting, failure: Failure) -> None:
         stage, reply = failure.stage, failure.reply
         attempt = Attempt(failure.failure_class, stage, reply)
-        log.info("recipient %s: %s at %s: %s", item.outbound.recipient_id, attempt.failure_class, stage, reply)
+        log.debug("recipient %s: %s at %s: %s", item.outbound.recipient_id, attempt.failure_class, stage, reply)
         self._last_failure = f"last failure at {stage}: {reply}"
         verdict = self._verdict(item, failure)
         if verdict.of_the_lane:

@@ -125,9 +125,7 @@ class InputCommonItems:
         if unknown:
             raise FieldError(f"no such input common item: {', '.join(sorted(unknown))}")
         values.setdefault("message_length", WIDTH_WITH_LINE_END)
-        return cls(
-            raw=b"".join(item.kind.encode(values.get(item.name, ""), item.width) for item in INPUT_ITEMS)
-        )
+        return cls(raw=b"".join(item.kind.encode(values.get(item.name, ""), item.width) for item in INPUT_ITEMS))
 
     @classmethod
     def readable_part(cls, body: bytes) -> InputCommonItems:

@@ -124,9 +124,7 @@ def family(headers: MailHeaders, body: bytes) -> Family:
     """The form of a message, by its first bytes and the content type. What is nothing else is NACCS EDI."""
     if body.startswith((b"<", b"\xef\xbb\xbf<")):
         return Family.XML
-    if headers.content_type.startswith(("multipart/", "application/edifact")) or body.startswith(
-        (b"UNA", b"UNB")
-    ):
+    if headers.content_type.startswith(("multipart/", "application/edifact")) or body.startswith((b"UNA", b"UNB")):
         return Family.EDIFACT
     return Family.NACCS_EDI
 
@@ -168,9 +166,7 @@ def _fault(headers: MailHeaders, body: bytes) -> str | None:
         return "A0009"
     if body[WIDTH:WIDTH_WITH_LINE_END] != CRLF or b"\r" in raw:
         return "A0016"
-    if raw.translate(None, SN_CODES) or b"".join([raw[place] for place in _AN_PLACES]).translate(
-        None, AN_LINE_CODES
-    ):
+    if raw.translate(None, SN_CODES) or b"".join([raw[place] for place in _AN_PLACES]).translate(None, AN_LINE_CODES):
         return "A0009"
     if raw[_SYSTEM_IDENTIFICATION] not in _SYSTEMS:
         return "A0016"

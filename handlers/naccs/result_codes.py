@@ -111,9 +111,7 @@ RESULT_CODES = {row.code: row for row in _TABLE}
 def result_code(code: str, item: str = NO_ITEM, row: int = 0) -> str:
     """The 15 characters of one code; the item abbreviation is filled with spaces to four."""
     if not _CODE.fullmatch(code) or not _ITEM.fullmatch(item) or not 0 <= row <= 9999:
-        raise ValueError(
-            "a result code is a letter and four digits, an item of up to four characters and a row"
-        )
+        raise ValueError("a result code is a letter and four digits, an item of up to four characters and a row")
     return f"{code}-{item:<4}-{row:04d}"
 
 

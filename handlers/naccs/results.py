@@ -92,9 +92,7 @@ def read_output(body: bytes, codec: str = DEFAULT_CODEC) -> OutputCommonItems | 
     if body[WIDTH:WIDTH_WITH_LINE_END] != CRLF:
         return None
     output = OutputCommonItems.readable_part(body, codec)
-    if output.message_type not in MESSAGE_TYPES or not WIDTH_WITH_LINE_END <= output.message_length <= len(
-        body
-    ):
+    if output.message_type not in MESSAGE_TYPES or not WIDTH_WITH_LINE_END <= output.message_length <= len(body):
         return None
     return output
 

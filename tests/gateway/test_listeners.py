@@ -503,6 +503,7 @@ PUBLIC = {
     "apply@nss.center.example": RECIPIENT_TAKEN,
     "APPLY@NSS.Center.Example": RECIPIENT_TAKEN,
     "postmaster@nss.center.example": RECIPIENT_TAKEN,
+    "PostMaster": RECIPIENT_TAKEN,  # RFC 5321 §4.5.1
     f"{case_tokens.case_local_part(DESK.token_key, '260001A', 'a@x.example')}@nss.center.example": RECIPIENT_TAKEN,
     bounce(): RECIPIENT_TAKEN,
     bounce(b"x" * 32): UNKNOWN,

@@ -163,9 +163,7 @@ def test_a_name_that_no_sample_has_is_told():
 # Dates.
 
 
-@pytest.mark.parametrize(
-    "today", [date(2026, 11, 24), date(2026, 12, 17), date(2026, 12, 20), date(2027, 4, 21)]
-)
+@pytest.mark.parametrize("today", [date(2026, 11, 24), date(2026, 12, 17), date(2026, 12, 20), date(2027, 4, 21)])
 def test_the_wished_start_is_the_first_business_day_at_least_twelve_days_ahead(today):
     calendar = BusinessCalendar(holidays=seed_holidays({2026, 2027}))
     wished = wished_start(today)
@@ -173,8 +171,7 @@ def test_the_wished_start_is_the_first_business_day_at_least_twelve_days_ahead(t
     assert (wished - today).days >= 12
     assert calendar.is_business_day(wished)
     assert not any(
-        calendar.is_business_day(date.fromordinal(day))
-        for day in range(today.toordinal() + 12, wished.toordinal())
+        calendar.is_business_day(date.fromordinal(day)) for day in range(today.toordinal() + 12, wished.toordinal())
     )
 
 
@@ -228,9 +225,7 @@ def test_the_applicant_sends_from_the_registered_address_and_the_stranger_does_n
 
 
 def test_an_edi_message_is_mailed_byte_for_byte_as_the_known_client_does():
-    mail = edi_mail(
-        sample("tcc-request"), mail_from="3A0001@SMTP.TST01.NACCS6", rcpt_to="NACCS@SMTP.PROD.NACCS6"
-    )
+    mail = edi_mail(sample("tcc-request"), mail_from="3A0001@SMTP.TST01.NACCS6", rcpt_to="NACCS@SMTP.PROD.NACCS6")
     assert mail == sample("tcc-request-mail").content
 
 
@@ -250,9 +245,7 @@ def test_a_result_is_for_the_address_in_its_common_items():
 
 
 def test_the_known_client_speaks_as_the_real_one_does():
-    mail = known_mail(
-        b"   TCC...\r\n", mail_from="3A0001@SMTP.TST01.NACCS6", rcpt_to="NACCS@SMTP.PROD.NACCS6"
-    )
+    mail = known_mail(b"   TCC...\r\n", mail_from="3A0001@SMTP.TST01.NACCS6", rcpt_to="NACCS@SMTP.PROD.NACCS6")
     with peer() as center:
         dialogue = KnownClient("127.0.0.1", center.port, pause=0.3).send(parcel(mail))
 
@@ -418,9 +411,7 @@ def test_sample_send_fills_from_and_mail_from_in_upper_case_and_leaves_the_body(
     assert told["rcpt_to"] == "NACCS@SMTP.CENTER.EXAMPLE"
     assert told["dialogue"][-1] == {"said": "QUIT", "reply": "221 bye"}
     assert center.source == "127.20.13.13"
-    assert center.content.startswith(
-        b"From:3A0007@SMTP.CT0001.CENTER.EXAMPLE\r\nTo:NACCS@SMTP.CENTER.EXAMPLE\r\n"
-    )
+    assert center.content.startswith(b"From:3A0007@SMTP.CT0001.CENTER.EXAMPLE\r\nTo:NACCS@SMTP.CENTER.EXAMPLE\r\n")
     assert center.content.partition(b"\r\n\r\n")[2] == sample("tcc-request").content + b"\r\n"
 
 

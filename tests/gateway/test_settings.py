@@ -70,9 +70,7 @@ def test_without_file_and_environment_the_defaults_bind_loopback():
 
 
 def test_support_addresses_follow_the_support_domain_unless_written():
-    settings = load(
-        written('[support]\ndomain = "desk.example"\nreviewer_address = "review@other.example"\n')
-    )
+    settings = load(written('[support]\ndomain = "desk.example"\nreviewer_address = "review@other.example"\n'))
 
     assert settings.support.from_address == "nss@desk.example"
     assert settings.support.operator_address == "operator@desk.example"
@@ -110,9 +108,7 @@ def test_the_environment_overrides_the_file_key_by_key(monkeypatch):
     monkeypatch.setenv("NACCS_GATEWAY_NACCS__TERMINAL_POOLS__S", "10000-10009")
     monkeypatch.setenv("NACCS_GATEWAY_DELIVERY__TERMINAL_LIFE", "45 min")
 
-    settings = load(
-        written('[public]\nport = 1\nmax_connections = 7\n[naccs.terminal_pools]\nM = "20000-20009"\n')
-    )
+    settings = load(written('[public]\nport = 1\nmax_connections = 7\n[naccs.terminal_pools]\nM = "20000-20009"\n'))
 
     assert (settings.public.port, settings.public.max_connections) == (2525, 7)
     assert settings.naccs.terminal_pools.of("S") == range(10000, 10010)

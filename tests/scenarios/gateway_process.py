@@ -122,12 +122,6 @@ class GatewayProcess:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def second(self, name: str, sections: Sections | None = None) -> GatewayProcess:
-        """Another gateway with the same directory as its place, but settings and log in a folder of its own."""
-        place = self.directory / name
-        place.mkdir(mode=0o700)
-        return GatewayProcess(place, self.sections if sections is None else sections)
-
 
 def write_settings(file: Path, sections: Sections) -> None:
     """Write a settings file; values are text, numbers and truth values, which TOML and JSON write alike."""

@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from email.policy import default
 from email.utils import format_datetime
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 from gateway.sandbox import sample_mails
 from gateway.sandbox.dialogue import FINAL_DOT, Exchange
@@ -40,14 +40,7 @@ def swaks_mail(name: str = "application-add-smtp-server", *, declared: bool = Tr
     chosen = sample_mails.sample(name)
     form = sample_mails.form(chosen, start=sample_mails.wished_start(jst_date(now))).replace("\n", "\r\n")
     boundary = f"----=_MIME_BOUNDARY_000_{next(_numbers)}"
-    parts = [_body_part(form, declared=declared)]
-    for file in chosen.attachments:
-        parts.append(
-            f'Content-Type: {WORKBOOK}; name="{file.name}"\r\n'
-            f"Content-Description: {file.name}\r\n"
-            f'Content-Disposition: attachment; filename="{file.name}"\r\n'
-            "Content-Transfer-Encoding: BASE64\r\n\r\n" + _base64(sample_mails.read(file.file))
-        )
+    parts = [_body_part(form, declared=declared), *map(_attachment_part, chosen.attachments)]
     body = "".join(f"--{boundary}\r\n{part}\r\n" for part in parts)
     header = (
         f"Date: {format_datetime(now)}\r\n"
@@ -65,7 +58,18 @@ def swaks_mail(name: str = "application-add-smtp-server", *, declared: bool = Tr
 def _body_part(form: str, *, declared: bool) -> str:
     if not declared:
         return f"Content-Type: text/plain\r\n\r\n{form}"
-    return "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: BASE64\r\n\r\n" + _base64(form.encode())
+    return "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: BASE64\r\n\r\n" + _base64(
+        form.encode()
+    )
+
+
+def _attachment_part(file: sample_mails.Attachment) -> str:
+    return (
+        f'Content-Type: {WORKBOOK}; name="{file.name}"\r\n'
+        f"Content-Description: {file.name}\r\n"
+        f'Content-Disposition: attachment; filename="{file.name}"\r\n'
+        "Content-Transfer-Encoding: BASE64\r\n\r\n" + _base64(sample_mails.read(file.file))
+    )
 
 
 def _base64(data: bytes) -> str:
@@ -144,7 +148,7 @@ def body_of(mail: ReceivedMail) -> bytes:
 
 def read(mail: ReceivedMail) -> EmailMessage:
     """A notice as the mail program of its addressee sees it."""
-    return cast("EmailMessage", message_from_bytes(mail.content, policy=default))
+    return message_from_bytes(mail.content, policy=default)
 
 
 def subject_of(mail: ReceivedMail) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import socket
 import threading
 import time
@@ -23,15 +25,17 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE)
     ends_at = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < ends_at, f"waited {seconds:.0f} s: {what}"
-        time.sleep(0.01)
+        time.sleep(0.02)
     return found
 
 
 def free_port() -> int:
-    """A port that was free on every address of this machine a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free on every address, and that no connection is given on its way out (those are higher)."""
+    for port in random.sample(range(20_000, 30_000), 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise AssertionError("no free port")
 
 
 class Outside:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +85,7 @@ class Site:
         with self._engines.reader.connect() as connection, Session(bind=connection) as session:
             return work(session)
 
-    def move_clock(self, ahead: Any) -> None:
+    def move_clock(self, ahead: timedelta) -> None:
         """Write the row every process of a sandbox reads its clock's offset from."""
         with opened(self.store_url) as store:
             store.run(lambda session: move_clock(session, ahead))

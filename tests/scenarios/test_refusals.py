@@ -209,7 +209,15 @@ def test_a_mail_that_declares_to_be_too_large_is_refused_at_mail(site):
 
 @pytest.mark.parametrize(
     "bare",
-    [b"a\nb", b"a\rb", b"a\0b", b"a\r\r\nb", b"\n.\nMAIL FROM:<x@y.example>", b"\n.\r\nMAIL FROM:<x@y.example>", b"\r.\r"],
+    [
+        b"a\nb",
+        b"a\rb",
+        b"a\0b",
+        b"a\r\r\nb",
+        b"\n.\nMAIL FROM:<x@y.example>",
+        b"\n.\r\nMAIL FROM:<x@y.example>",
+        b"\r.\r",
+    ],
     ids=repr,
 )
 def test_a_bare_line_end_or_nul_is_refused_on_the_public_listener_and_smuggles_nothing(site, at_content, bare):
@@ -335,6 +343,7 @@ def test_after_all_this_a_right_application_is_accepted(quiet):
     mail_id_of(send_application(quiet.process.public, swaks_mail(declared=False)))
     await_mails(smarthost, earlier + 2, lambda mail: ACCEPTED in subject_of(mail), "acceptance mails")
     assert accepted_so_far(quiet) == before + 1
+    assert "Traceback" not in quiet.process.log
 
 
 # --- the start ----------------------------------------------------------------------------------------------------

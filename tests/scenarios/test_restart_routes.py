@@ -32,7 +32,7 @@ from tests.scenarios.outside import await_mails, wait_until
 from tests.scenarios.site import REVIEWER, Site, Terminal, mail_id_of, site_in
 
 # How long before midnight `serve` is started: enough for its start, or else again with the next one.
-WINDOWS = (timedelta(seconds=12), timedelta(seconds=24), timedelta(seconds=48))
+WINDOWS = (timedelta(seconds=9), timedelta(seconds=18), timedelta(seconds=45))
 FOR_THE_DIALOGUE = timedelta(seconds=3)
 
 

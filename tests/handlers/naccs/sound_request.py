@@ -50,9 +50,7 @@ class Users:
         return {found.office_code for (own, _), found in self.by_code.items() if own == code}
 
     def who_may_only(self, procedures: tuple[str, ...]) -> Users:
-        return Users(
-            by_code={who: replace(found, procedures=procedures) for who, found in self.by_code.items()}
-        )
+        return Users(by_code={who: replace(found, procedures=procedures) for who, found in self.by_code.items()})
 
 
 def mail_with(body: bytes, header: bytes = HEADER) -> bytes:

@@ -64,11 +64,7 @@ def test_every_input_item_is_read_as_it_was_written(values: dict[str, Any]):
     assert InputCommonItems.readable_part(wire) == items
 
 
-@given(
-    values=st.fixed_dictionaries(
-        {item.name: values_of(item) for item in OUTPUT_ITEMS if item.kind is not RESERVED}
-    )
-)
+@given(values=st.fixed_dictionaries({item.name: values_of(item) for item in OUTPUT_ITEMS if item.kind is not RESERVED}))
 def test_every_output_item_is_read_as_it_was_written(values: dict[str, Any]):
     items = OutputCommonItems(**values)
     wire = items.encode()

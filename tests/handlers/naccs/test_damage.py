@@ -17,9 +17,7 @@ from tests.handlers.naccs.sound_request import ADDRESS, KEY, RECEIVED_AT
 CASES = rows("Case")
 STEPS = rows("Step")
 ECHOED = ("procedure_code", "user_code", "handover", "input_information_number", "index_handover")
-PAIRS = [
-    (upper, lower) for upper, lower in combinations(STEPS, 2) if upper["Not together with"] != lower["Step"]
-]
+PAIRS = [(upper, lower) for upper, lower in combinations(STEPS, 2) if upper["Not together with"] != lower["Step"]]
 
 
 def outcome(sending: Sending) -> tuple[str, InputCommonItems]:

@@ -16,9 +16,7 @@ from tests.handlers.naccs.sound_request import (
 )
 
 
-def code_of(
-    body: bytes = BODY, *, users: Users | None = None, office: str = OFFICE, key: bytes = KEY
-) -> str | None:
+def code_of(body: bytes = BODY, *, users: Users | None = None, office: str = OFFICE, key: bytes = KEY) -> str | None:
     return check(
         request_with(body),
         header_from=ADDRESS,
@@ -43,9 +41,7 @@ def test_a_short_password_counts_without_its_filling():
 
 
 def test_a_password_is_registered_with_or_without_its_filling():
-    assert password_mac(KEY, OFFICE, "TST01", "001", b"PW") == password_mac(
-        KEY, OFFICE, "TST01", "001", b"PW      "
-    )
+    assert password_mac(KEY, OFFICE, "TST01", "001", b"PW") == password_mac(KEY, OFFICE, "TST01", "001", b"PW      ")
 
 
 def test_a_password_row_copied_to_another_user_does_not_open():

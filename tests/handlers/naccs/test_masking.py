@@ -18,9 +18,9 @@ BASE64 = b"From:a@b.example\r\nContent-Transfer-Encoding: base64\r\n"
 QUOTED = b"From:a@b.example\r\nContent-Transfer-Encoding: Quoted-Printable\r\n"
 
 # Bytes of a mail as encoders and damage make them: mostly what means something to a decoder.
-WIRE = st.lists(
-    st.sampled_from([b"=", b"\r\n", b"\r", b"\n", b"=\r\n", b"=4", b"=41", b" ", b"A", b"QUJD"])
-).map(b"".join)
+WIRE = st.lists(st.sampled_from([b"=", b"\r\n", b"\r", b"\n", b"=\r\n", b"=4", b"=41", b" ", b"A", b"QUJD"])).map(
+    b"".join
+)
 
 
 def decoded(content: bytes) -> bytes:
@@ -105,9 +105,7 @@ def test_any_password_is_blanked_in_every_encoding(password: str, before: bytes)
 
 
 @given(wire=WIRE, header=st.sampled_from([HEADER, BASE64, QUOTED]), lead=st.integers(0, 60))
-def test_whatever_the_wire_holds_no_byte_of_the_password_stays_and_all_come_back(
-    wire: bytes, header: bytes, lead: int
-):
+def test_whatever_the_wire_holds_no_byte_of_the_password_stays_and_all_come_back(wire: bytes, header: bytes, lead: int):
     content = mail_with(b"QUJD"[: lead % 5] * (lead // 2) + wire, header)
     parts = split_password(content)
     if parts is None:
@@ -130,9 +128,7 @@ def test_of_a_base64_body_cut_inside_the_password_no_character_of_it_stays(lengt
     assert is_masked_and_comes_back(content) if length > 50 else split_password(content) is None
 
 
-@pytest.mark.parametrize(
-    "wire", [BODY, b"QUI=" + base64.b64encode(BODY)], ids=["plain", "padded in the middle"]
-)
+@pytest.mark.parametrize("wire", [BODY, b"QUI=" + base64.b64encode(BODY)], ids=["plain", "padded in the middle"])
 def test_of_a_body_that_is_not_the_base64_it_claims_to_be_nothing_is_shown(wire: bytes):
     content = mail_with(wire, BASE64)
     blanked, offset, original = split_password(content) or (b"", 0, b"")

@@ -13,9 +13,7 @@ def test_a_code_is_fifteen_characters():
     assert result_code("R0012", "DLN", 3) == "R0012-DLN -0003"
 
 
-@pytest.mark.parametrize(
-    "wrong", [("A008",), ("a0008",), ("A0008", "LONGER"), ("A0008", ""), ("A0008", "A", 10000)]
-)
+@pytest.mark.parametrize("wrong", [("A008",), ("a0008",), ("A0008", "LONGER"), ("A0008", ""), ("A0008", "A", 10000)])
 def test_what_is_no_code_is_refused(wrong):
     with pytest.raises(ValueError, match="a result code is"):
         result_code(*wrong)

@@ -1,0 +1,1 @@
+"""The comparison with Postfix: `python -m benchmarks.bench` runs both side by side on this machine."""
