@@ -42,7 +42,7 @@ coverage: $(DEV) ## the tests, with the gate on what handlers and storage leave 
 	@$(MAKE) --no-print-directory test ARGS="--cov=handlers --cov=storage --cov-branch --cov-report=term --cov-fail-under=95"
 
 bench: $(RUNTIME) ## compare with Postfix, side by side (needs Debian's postfix package)
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks.bench --json bench.json $(ARGS)
 
 lock: ## resolve the libraries again (needs uv); names no registry
 	@options="--quiet --no-header --no-emit-index-url --no-emit-find-links --generate-hashes --universal --python-version 3.11"; \

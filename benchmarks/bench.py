@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +94,8 @@ async def _measure(options: argparse.Namespace, folder: Path) -> Report:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     pace = _QUICK if options.quick else _FULL
     report = Report(machine=machine.facts(folder), quick=options.quick)
-    report.notes += _doubts(report.machine)
+    if report.machine["file_system"] == "tmpfs":
+        report.notes.append("the folder is on tmpfs, where a sync costs nothing: choose another with --folder")
     cases = _chosen_cases(options.cases)
     without_postfix = postfix_instance.why_not()
     stage = Stage(
@@ -114,16 +115,6 @@ async def _measure(options: argparse.Namespace, folder: Path) -> Report:
     await measure_accept(stage)
     await measure_end_to_end(stage)
     return report
-
-
-def _doubts(facts: Mapping[str, object]) -> list[str]:
-    """What about this machine makes the figures worth less."""
-    doubts = []
-    if facts["file_system"] == "tmpfs":
-        doubts.append("the folder is on tmpfs, where a sync costs nothing: choose another with --folder")
-    if float(str(facts["load_average_before"])) > 1:
-        doubts.append("the machine had other work when the comparison began: repeat it when it is idle")
-    return doubts
 
 
 def _sync_messages(cases: Sequence[str], report: Report, *, quick: bool) -> int:

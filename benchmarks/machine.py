@@ -19,7 +19,6 @@ def facts(folder: Path) -> dict[str, object]:
         "python": platform.python_version(),
         "postfix": None if postfix_instance.why_not() else postfix_instance.version(),
         "file_system": file_system(folder),
-        "load_average_before": round(os.getloadavg()[0], 2),
     }
 
 

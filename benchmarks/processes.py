@@ -71,6 +71,24 @@ def cpu_seconds(root: int) -> float:
     return sum(sum(map(int, fields[11:15])) for pid, fields in _processes() if pid in tree) / _TICKS
 
 
+class OtherWork:
+    """How much of the machine everybody else uses, from the making of this object on."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def share(self) -> float:
+        """0 to 1 of all cores. The kernel's own threads count as others, though they may work for us."""
+        busy, total, ours = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        return max(0.0, (busy - ours) / total) if total else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        # user nice system idle iowait irq softirq steal (proc(5), /proc/stat)
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / _TICKS, sum(ticks) / _TICKS, cpu_seconds(os.getpid())
+
+
 def _processes() -> Iterable[tuple[int, list[str]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -9,6 +9,7 @@ from benchmarks.comparison import GATEWAY, POSTFIX, Outcome
 from benchmarks.syncs import SyncCount
 
 _ABSENT = "-"
+_TOLERABLE_OTHER_WORK = 0.1
 _COLUMNS = "{:<44}{:>10}{:>10}{:>8}{:>14}{:>18}"
 
 
@@ -23,6 +24,13 @@ class Report:
     syncs: dict[str, dict[str, SyncCount]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    def note_other_work(self, share: float) -> None:
+        """Keep the larger share of the machine that others used during a stage, and doubt the figures over a tenth."""
+        known = self.machine.get("other_work_percent", 0)
+        self.machine["other_work_percent"] = max(known if isinstance(known, int) else 0, round(100 * share))
+        if share > _TOLERABLE_OTHER_WORK:
+            self.notes.append(f"others used {share:.0%} of the machine meanwhile: repeat this when it is idle")
 
     def as_json(self) -> dict[str, object]:
         """Plain data: rates in messages per second, times in seconds, CPU in microseconds per message."""

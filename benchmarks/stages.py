@@ -15,7 +15,7 @@ from benchmarks.fleet import Station, fleet, this_host
 from benchmarks.gateway_instance import GatewayInstance
 from benchmarks.load_client import LoadClient, LoadFailed, Target
 from benchmarks.postfix_instance import PostfixInstance
-from benchmarks.processes import Instance, InstanceFailed, free_port
+from benchmarks.processes import Instance, InstanceFailed, OtherWork, free_port
 from benchmarks.report import Report
 from benchmarks.sides import LoadClientSide, SmtpSourceSide
 from benchmarks.sink import Sink
@@ -204,4 +204,6 @@ async def _running(stage: Stage, instances: Iterable[Instance]) -> AsyncIterator
                 stage.console.say(f"FAILED: {outcome}")
             elif outcome is not None:
                 raise outcome
+        others = OtherWork()
         yield [instance for instance, outcome in zip(wanted, outcomes, strict=True) if outcome is None]
+        stage.report.note_other_work(others.share())

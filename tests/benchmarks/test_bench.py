@@ -17,7 +17,7 @@ from benchmarks.fleet import fleet, this_host
 from benchmarks.gateway_instance import GatewayInstance
 from benchmarks.load_client import LoadClient, Target
 from benchmarks.postfix_instance import PostfixInstance
-from benchmarks.processes import InstanceFailed, cpu_seconds, free_port, process_tree
+from benchmarks.processes import InstanceFailed, OtherWork, cpu_seconds, free_port, process_tree
 from benchmarks.sides import SmtpSourceSide
 from benchmarks.sink import Sink
 
@@ -123,6 +123,14 @@ def test_a_process_tree_holds_the_children() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert {os.getpid(), child.pid} <= set(process_tree(os.getpid()))
         child.kill()
+
+
+def test_the_work_of_an_ended_child_counts_as_ours() -> None:
+    others, before = OtherWork(), cpu_seconds(os.getpid())
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert cpu_seconds(os.getpid()) - before >= 0.25
+    assert 0 <= others.share() < 1
 
 
 def test_an_unknown_case_is_refused_with_the_names_there_are() -> None:

@@ -79,6 +79,16 @@ async def test_the_report_holds_every_figure_as_text_and_as_json(tmp_path: Path)
     assert data["machine"]["cores"] >= 1
 
 
+def test_figures_taken_beside_other_work_are_doubted(tmp_path: Path) -> None:
+    report = Report(machine=machine.facts(tmp_path), quick=False)
+    report.note_other_work(0.04)
+    assert (report.notes, report.machine["other_work_percent"]) == ([], 4)
+    report.note_other_work(0.5)
+    report.note_other_work(0.03)
+    assert report.machine["other_work_percent"] == 50
+    assert "others used 50% of the machine" in report.as_text()
+
+
 def test_the_calls_of_strace_are_read_without_its_total() -> None:
     assert read_summary(SUMMARY) == {"fsync": 400, "fdatasync": 71}
 

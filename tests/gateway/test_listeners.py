@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -354,7 +355,7 @@ async def test_damage_is_taken_at_the_dot_stored_as_it_came_and_noted(store_url)
         stored = mails(on.store)
         assert [mail.damage for mail in stored] == list(DAMAGES.values())
         for mail, damaged in zip(stored, DAMAGES, strict=True):
-            raw = on.store.read(lambda session, mail=mail: content_of(session, mail.id, unmasked=True))
+            raw = on.store.read(partial(content_of, mail_id=mail.id, unmasked=True))
             assert raw == edi_mail(damaged) + b"\r\n"
 
 

@@ -217,9 +217,12 @@ def test_a_pipe_whose_reader_has_gone_is_survived():
 def test_lines_come_in_the_order_they_were_put_from_any_thread():
     stream = io.StringIO()
     writer = LogWriter(stream)
-    threads = [
-        threading.Thread(target=lambda name=name: [writer.put(f"{name} {n}") for n in range(500)]) for name in "abcd"
-    ]
+
+    def put_many(name: str) -> None:
+        for number in range(500):
+            writer.put(f"{name} {number}")
+
+    threads = [threading.Thread(target=put_many, args=(name,)) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -273,9 +274,13 @@ async def test_failures_are_counted_over_restarts(store_url):
     desk = ScriptedDesk({"a1": [LookupError()] * 3})
     async with on_map(store_url) as on:
         arrived = await apply_mail(on, "a1")
+
+        def failed(count: int) -> bool:
+            return row_of(on.store, arrived).handler_failures >= count
+
         for count in (1, 2):
             async with working(on, desk=desk):
-                await until(lambda count=count: row_of(on.store, arrived).handler_failures >= count)
+                await until(partial(failed, count))
         async with working(on, desk=desk) as worker:
             assert await finish(on, worker, arrived) == ["parked"]
     assert len(desk.tried) == 3
@@ -374,7 +379,7 @@ def requests(store: Store) -> list[Request]:
 @only_sqlite
 async def test_a_map_that_keeps_changing_defers_the_mail_without_a_failure(store_url):
     async with on_map(store_url, follow=False) as on, other_process(store_url) as other:
-        changes = []
+        changes: list[int] = []
 
         def make_key() -> int:
             """Let the map change between each of the first four decisions and its commit."""
@@ -551,8 +556,8 @@ NO_REPEATS: dict[str, dict[str, Any]] = {
 @only_sqlite
 @pytest.mark.parametrize("name", NO_REPEATS)
 async def test_a_mail_is_no_repeat(store_url, name):
-    case = {"ends": True, "window": 30.0, "before": timedelta(), "content": b"", "mail_from": ADDRESS}
-    case |= NO_REPEATS[name]
+    usual = {"ends": True, "window": 30.0, "before": timedelta(), "content": b"", "mail_from": ADDRESS}
+    case: dict[str, Any] = usual | NO_REPEATS[name]
     async with on_map(store_url, offices=OFFICES) as on:
         async with working(on, exchange=an_exchange(on, window=case["window"])) as worker:
             first = await put(on, at=datetime.now(UTC) - case["before"])
@@ -585,7 +590,7 @@ async def test_within_the_window_counts_from_the_arrival_of_the_first(store_url)
 @only_sqlite
 async def test_the_same_result_twice_is_delivered_twice(store_url):
     async with on_map(store_url) as on, working(on) as worker:
-        values = {"listener": "backend", "mail_from": BACKEND, "rcpt_to": ADDRESS}
+        values: dict[str, Any] = {"listener": "backend", "mail_from": BACKEND, "rcpt_to": ADDRESS}
         first = await put(on, content_of_result(), **values)
         await unclean(on, first)
         again = await put(on, content_of_result(), **values)
