@@ -20,7 +20,8 @@ from gateway.lanes import DeliverySettings
 from gateway.smtp_lane import SmtpLane
 from storage.clock import Clock
 from storage.database import Database
-from storage.mail_queue import lanes_with_queued, release_lanes
+from storage.lane_leases import release_lanes
+from storage.mail_queue import lanes_with_queued
 
 __all__ = ["Delivery", "DeliverySettings", "Gone", "HandOver", "Where"]
 

@@ -25,7 +25,8 @@ from storage.columns import to_micros
 from storage.database import Database
 from storage.effects import ATTEMPT, RECIPIENT_OUTCOME, Applied, Change, Enqueue, Insert, Note, Stale, Unit
 from storage.failures import StoreBroken
-from storage.mail_queue import LaneLease, Outbound, content_of, lease_lane, queued_in_lane
+from storage.lane_leases import LaneLease, lease_lane
+from storage.mail_queue import Outbound, content_of, queued_in_lane
 from storage.states import State
 
 log = logging.getLogger("gateway.delivery")
@@ -254,10 +255,10 @@ class Lane:
         self._leased = True
         self._not_before = 0.0
         if taken.lease.head_in_doubt:
-            await self._doubt_the_head()
+            await self._doubt_the_head(taken.lease)
         return True
 
-    async def _doubt_the_head(self) -> None:
+    async def _doubt_the_head(self, lease: LaneLease) -> None:
         """The holder before ended without saying whether the head had gone out."""
 
     async def _scan(self) -> None:

@@ -148,7 +148,7 @@ class NaccsPolicy:
         view = await self._map.refresh()
         if self._sender(view, session.peer_ip, path.key) is not None:
             return None
-        known = view.has_address(path.key) or path.key in self._rules.backend_senders
+        known = view.has_address(path.key) or self._is_own(path.key)
         return smtp_replies.NOT_PERMITTED if known else smtp_replies.UNKNOWN_ADDRESS
 
     async def rcpt_to(self, session: Session, envelope: Envelope, path: Path) -> Reply | None:
@@ -169,7 +169,7 @@ class NaccsPolicy:
             envelope.context = _Terminal(binding, view.version)
             return None
         view = await self._map.refresh()
-        known = view.has_address(path.key) or self._terminal_named(view, path)
+        known = view.has_address(path.key) or self._is_own(path.key) or self._terminal_named(view, path)
         return smtp_replies.NOT_PERMITTED if known else smtp_replies.UNKNOWN_ADDRESS
 
     async def data(self, session: Session, envelope: Envelope, content: bytes, report: ContentReport) -> Reply:
@@ -230,6 +230,10 @@ class NaccsPolicy:
         if self._rules.peer_check == "line":
             return binding.lan is not None and in_networks(peer_ip, (binding.lan,))
         return binding.ip == peer_ip
+
+    def _is_own(self, key: str) -> bool:
+        """The center's, the backend's or the null address: known here, though not a terminal's to use."""
+        return key in ("", self._rules.center_key) or key in self._rules.backend_senders
 
     def _terminal_named(self, view: MapView, path: Path) -> bool:
         return path.domain == self._rules.terminals_domain and path.local.upper() in view.by_terminal

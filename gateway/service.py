@@ -7,6 +7,7 @@ still handled or left in the store for the next start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,7 +26,7 @@ from gateway.listeners import NaccsPolicy, PublicPolicy
 from gateway.routes import Routes
 from gateway.sandbox.simulator import Simulator
 from gateway.settings import Settings
-from gateway.smtp_server import Listener, SmtpLimits, create_listener
+from gateway.smtp_server import SmtpLimits, create_listener
 from gateway.worker import Worker
 from handlers import desk_mail, notice_templates, reviews
 from handlers.calendar import JST
@@ -35,12 +36,13 @@ from handlers.naccs.exchange import Exchange
 from storage.clock import Clock
 from storage.database import Database
 from storage.engines import FileLock, parse_url
-from storage.mail_queue import lease_lane
+from storage.lane_leases import lease_lane
 from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-GRACE = 30.0  # seconds a mail under way may take when the service stops
+GRACE = 25.0  # seconds what is under way may take when the service stops, all together
+_LISTENERS_GRACE = 10.0  # of them, for a mail that is being received
 _WORKER_LEASE = "worker"  # a lane nothing is ever queued in
 _LEASE_POLL = 2.0
 _CONNECTIONS_PER_PEER = 100
@@ -68,7 +70,8 @@ class Service:
         self.clock = Clock(movable=settings.sandbox.movable_clock)
         self.addresses: dict[str, tuple[str, int]] = {}
         self._ending: list[Callable[[], Awaitable[None]]] = []
-        self._listeners: list[Listener] = []
+        self._stop_by = 0.0
+        self._new_day = asyncio.Event()  # the movable clock was moved
         self.database: Database
         self.map: CurrentMap
         self.desk: DeskSettings
@@ -84,6 +87,7 @@ class Service:
 
     async def stop(self) -> None:
         """Stop accepting, let what is under way end, and give the store back."""
+        self._stop_by = asyncio.get_running_loop().time() + GRACE
         while self._ending:
             end = self._ending.pop()
             try:
@@ -109,7 +113,8 @@ class Service:
         keys = await asyncio.to_thread(derived.keys_of, self.settings, store)
         self.desk = derived.desk_settings(self.settings, keys)
         await self.database.read(self.clock.refresh)
-        self.database.subscribe("foreign", lambda _: self._refresh_clock())
+        if self.clock.movable:
+            self._run_in_background(self._follow_clock())
         self.database.start()
         self.map = CurrentMap(self.database)
         await self.map.start()
@@ -128,7 +133,7 @@ class Service:
             self.database, routes.where, simulator.hand_over, self.clock, derived.delivery_settings(self.settings)
         )
         await delivery.start()
-        self._ending.append(partial(delivery.stop, GRACE))
+        self._ending.append(partial(self._within_grace, delivery.stop, GRACE))
 
     async def _start_worker(self, keys: Keys) -> None:
         # No unit of work waits for the compilation of a template.
@@ -174,7 +179,7 @@ class Service:
                 limits=limits,
             )
             self.addresses[policy.name] = listener.address
-            self._ending.append(partial(listener.stop, GRACE))
+            self._ending.append(partial(self._within_grace, listener.stop, _LISTENERS_GRACE / 2))
 
     async def _work_alone(self, worker: Worker) -> None:
         """Start the worker once this process holds its lease: mails of one key must not be handled by two."""
@@ -199,10 +204,20 @@ class Service:
 
         self._ending.append(cancel)
 
-    def _refresh_clock(self) -> None:
-        if self.clock.movable:
-            task = asyncio.get_running_loop().create_task(self.database.read(self.clock.refresh))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    async def _within_grace(self, stop: Callable[[float], Awaitable[None]], most: float) -> None:
+        await stop(max(0.0, min(most, self._stop_by - asyncio.get_running_loop().time())))
+
+    async def _follow_clock(self) -> None:
+        """Read the movable clock whenever another process has committed something."""
+        moved = asyncio.Event()
+        self.database.subscribe("foreign", lambda _: moved.set())
+        while True:
+            await moved.wait()
+            moved.clear()
+            before = self.clock.offset
+            await self.database.read(self.clock.refresh)
+            if self.clock.offset != before:
+                self._new_day.set()
 
     async def _begin_use_daily(self) -> None:
         """Pass applications whose start date has come to 利用開始: at start, then after each midnight in Japan."""
@@ -213,7 +228,9 @@ class Service:
                     pass
             except Exception:
                 log.exception("the start of use is tried again in a minute")
-            await asyncio.sleep(min(_seconds_to_midnight(now), 60.0))
+            self._new_day.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._new_day.wait(), min(_seconds_to_midnight(now), 60.0))
 
 
 def _called(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:

@@ -14,6 +14,7 @@ from gateway.failures import Failure, FailureClass, Sent, Stage, Unsendable, Wit
 from gateway.lane_holder import Attempt, Gone, Lane, Shared, log
 from gateway.lanes import Verdict, Waiting, notice_verdict, terminal_verdict
 from gateway.smtp_out import Connection, Result, Target, connect
+from storage.lane_leases import LaneLease
 from storage.mail_queue import Outbound
 from storage.states import State
 
@@ -99,9 +100,11 @@ class SmtpLane(Lane):
         reply = f"waited {self._life.total_seconds():.0f} s; {self._last_failure}"
         await asyncio.gather(*(self._end(item, state, reply) for item in over_age))
 
-    async def _doubt_the_head(self) -> None:
+    async def _doubt_the_head(self, lease: LaneLease) -> None:
         head = self.order.take(self._loop.time())
-        if head is not None:
+        if head is not None and not lease.doubts(head.outbound.recipient_id):
+            self.order.put_back(head, 0.0)
+        elif head is not None:
             head.in_doubt += 1
             reply = "the process that was sending ended"
             await self._stay(head, reply, Attempt(FailureClass.IN_DOUBT, Stage.DOT, reply))

@@ -152,7 +152,7 @@ class Committer:
             cursor.close()
         version = None if row is None else int(row[0])
         before, self._data_version = self._data_version, version
-        return before is not None and before != version
+        return before != version  # the first look too: something may have come between the start's scans and it
 
     def _notified(self) -> bool:
         if self._listener is None or self._listener.closed:

@@ -144,6 +144,21 @@ class KeyMaker:
             return (stamp << _NODE_BITS | self.claim.node) << _NUMBER_BITS | self._number
 
 
+def lease_token(node: int, boot_id: int) -> int:
+    """What a process marks its lanes with; no other claim ever has the same."""
+    return node << 40 | boot_id
+
+
+def key_node(key: int) -> int:
+    """The node that made a key."""
+    return key >> _NUMBER_BITS & NODES
+
+
+def key_milliseconds(key: int) -> int:
+    """When a key was made, in milliseconds since 1970."""
+    return (key >> (_NODE_BITS + _NUMBER_BITS)) + _ORIGIN_MS
+
+
 def key_instant(key: int) -> datetime:
     """The instant a key was made, to the millisecond."""
-    return datetime.fromtimestamp(((key >> (_NODE_BITS + _NUMBER_BITS)) + _ORIGIN_MS) / 1000, tz=UTC)
+    return datetime.fromtimestamp(key_milliseconds(key) / 1000, tz=UTC)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from storage.batch import insert_statement, take_sequences
@@ -28,7 +28,6 @@ from storage.effects import (
     Note,
     Unit,
 )
-from storage.keys import store_micros
 from storage.models import Mail, MailContent, Recipient, Request
 from storage.states import Direction, State
 from storage.store import new_key
@@ -339,57 +338,6 @@ def content_of(session: Session, mail_id: int, *, unmasked: bool = False) -> byt
 def lanes_with_queued(session: Session) -> list[str]:
     """The lanes in which something waits."""
     return list(session.scalars(select(Recipient.lane).where(Recipient.state == State.QUEUED).distinct()))
-
-
-@dataclass(frozen=True, slots=True)
-class LaneLease:
-    """A lane as its new holder finds it: `head_in_doubt` after an unclean end of the one before."""
-
-    last_sequence: int
-    head_in_doubt: bool
-
-
-def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: bool) -> LaneLease | None:
-    """Take a lane for this process, or None while another living process holds it.
-
-    A lease lives as long as its holder's node. `alone`: the caller holds the store's file lock, so that no other holder
-    can be alive.
-    """
-    living = (
-        "FALSE"
-        if alone
-        else "EXISTS (SELECT 1 FROM nodes WHERE nodes.id = lanes.lease_node AND nodes.lease_until > :now)"
-    )
-    # Whoever reads `before` under the row's lock knows what the previous holder left.
-    lock = " FOR UPDATE" if session.get_bind().dialect.name == "postgresql" else ""
-    session.execute(
-        text("INSERT INTO lanes (lane, last_sequence, state) VALUES (:lane, 0, 'idle') ON CONFLICT DO NOTHING"),
-        {"lane": lane},
-    )
-    before = session.execute(
-        text(f"SELECT state, lease_token, last_sequence FROM lanes WHERE lane = :lane{lock}"),
-        {"lane": lane},
-    ).one()
-    values = {"lane": lane, "node": node, "token": token, "now": store_micros(session.connection())}
-    taken = session.execute(
-        text(
-            "UPDATE lanes SET lease_node = :node, lease_token = :token, state = 'sending' WHERE lane = :lane "
-            f"AND (lease_token IS NULL OR lease_token = :token OR NOT {living}) RETURNING lane"
-        ),
-        values,
-    ).first()
-    if taken is None:
-        return None
-    in_doubt = before.state == "sending" and before.lease_token not in (None, token)
-    return LaneLease(before.last_sequence, in_doubt)
-
-
-def release_lanes(session: Session, token: int) -> None:
-    """Give every lane of this process back with nothing in flight: no head of them is in doubt."""
-    session.execute(
-        text("UPDATE lanes SET lease_node = NULL, lease_token = NULL, state = 'idle' WHERE lease_token = :token"),
-        {"token": token},
-    )
 
 
 def result_of_earlier(session: Session, arrival: Arrival) -> Outbound | None:

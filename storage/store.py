@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from storage.effects import Enqueue, Note
 from storage.engines import Engines, open_engines
 from storage.failures import Failure, StoreBroken, StoreBusy, StoreFull, classify
-from storage.keys import KeyMaker, NodeClaim, claim_node, release_node, renew_node
+from storage.keys import KeyMaker, NodeClaim, claim_node, lease_token, release_node, renew_node
 from storage.schema import ensure_schema
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Store:
     @property
     def lease_token(self) -> int:
         """What this process marks its lanes with; no other claim ever has the same."""
-        return self.claim.node << 40 | self.claim.boot_id
+        return lease_token(self.claim.node, self.claim.boot_id)
 
     def run(self, work: Work[T]) -> T:
         """One unit of work in one transaction; it is run again when the store is busy, for two seconds."""

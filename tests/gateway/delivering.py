@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from datetime import timedelta
 from typing import Any, Self
 
@@ -135,6 +135,12 @@ class Process:
 
         return await self.database.read(work)
 
+    async def attempted(self, recipient_id: int, times: int = 1) -> None:
+        """Wait until so many tries of a recipient failed."""
+        async with asyncio.timeout(10):
+            while len(await self.attempts(recipient_id)) < times:  # noqa: ASYNC110 - nothing announces a row
+                await asyncio.sleep(0.02)
+
     async def lane(self, name: str = LANE) -> Lane:
         """The lane's row."""
 
@@ -150,6 +156,3 @@ class Process:
     async def idle(self, seconds: float = 10.0) -> None:
         """Wait until nothing waits any more."""
         await until(self.delivery.idle, seconds)
-
-
-MakeProcess = Callable[..., Process]

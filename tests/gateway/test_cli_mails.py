@@ -62,6 +62,7 @@ def answered(store: Store, now: datetime) -> Arrival:
     return found
 
 
+@only_sqlite
 def test_mails_are_listed_newest_first_with_what_scripts_rely_on(command_line, store, now):
     first, second = put(store, now), put(store, now + timedelta(seconds=1), mail_from="B@X.EXAMPLE")
     listed = command_line.json("mail", "list")
@@ -76,6 +77,7 @@ def test_mails_are_listed_newest_first_with_what_scripts_rely_on(command_line, s
     }
 
 
+@only_sqlite
 def test_a_list_can_be_of_one_state_and_of_so_many(command_line, store, now):
     waiting, done = put(store, now), answered(store, now)
     assert [mail["id"] for mail in command_line.json("mail", "list", "--state", "handled")] == [str(done.mail_id)]

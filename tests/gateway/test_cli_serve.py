@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
 import threading
@@ -175,14 +176,10 @@ def test_a_wrong_setting_is_refused_by_its_name(environment):
 
 
 @only_sqlite
-def test_a_port_that_is_taken_is_refused(environment, tmp_path):
-    with served(environment, tmp_path, "--roles", "listener") as gateway:
-        other = {
-            **environment,
-            "NACCS_GATEWAY_STORE__URL": f"sqlite:///{tmp_path / 'other.db'}",
-            "NACCS_GATEWAY_PUBLIC__PORT": str(gateway.address("public")[1]),
-        }
-        result = run(other, "serve", "--stdlib-loop")
+def test_a_port_that_is_taken_is_refused(environment):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run({**environment, "NACCS_GATEWAY_PUBLIC__PORT": port}, "serve", "--stdlib-loop")
     assert result.exit_code == 1
     assert "in use" in result.stderr
 

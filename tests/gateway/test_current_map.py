@@ -19,6 +19,7 @@ from handlers.terminals import EMPTY_MAP, change_map
 from storage.database import Database
 from storage.store import Store
 from tests.fakes.in_house_server import until
+from tests.gateway.test_health import only_sqlite
 from tests.handlers.review_cases import take_contracts
 from tests.handlers.test_terminals import KEY, OFFICES_WITH_TWO_SERVERS, reissue, set_terminal
 from tests.storage.test_database import running
@@ -83,6 +84,7 @@ async def other_process(url: str) -> AsyncIterator[Store]:
         await asyncio.to_thread(store.close)
 
 
+@only_sqlite
 async def test_before_it_is_started_it_knows_nothing(store_url):
     async with running(store_url) as database:
         current = CurrentMap(database)
@@ -90,6 +92,7 @@ async def test_before_it_is_started_it_knows_nothing(store_url):
         await current.stop()
 
 
+@only_sqlite
 async def test_it_is_read_when_it_starts(store_url):
     async with on_map(store_url) as on:
         assert on.map.view.version == 1
@@ -106,12 +109,12 @@ async def test_a_change_of_this_process_is_followed(store_url):
 
 async def test_a_change_of_another_process_is_followed(store_url):
     async with on_map(store_url) as on, other_process(store_url) as other:
-        await asyncio.sleep(0.5)  # the first look at the store only says where it stands
         await asyncio.to_thread(set_terminal, other, ip_address="127.20.13.20")
         await until(lambda: on.map.view.version == 2)
         assert ip_of(on.map) == "127.20.13.20"
 
 
+@only_sqlite
 async def test_refreshing_reads_the_map_only_where_its_version_moved(store_url):
     async with on_map(store_url, follow=False) as on:
         before = on.map.view
@@ -122,6 +125,7 @@ async def test_refreshing_reads_the_map_only_where_its_version_moved(store_url):
         assert on.map.view.version == 2
 
 
+@only_sqlite
 async def test_many_who_refresh_at_once_share_one_reading(store_url):
     async with on_map(store_url, follow=False) as on:
         await asyncio.to_thread(set_terminal, on.store, ip_address="127.20.13.20")

@@ -87,6 +87,7 @@ def test_what_the_desk_says_of_a_mail_is_its_state(store, now, name):
     assert row.last_reply  # why, for `explain`
 
 
+@only_sqlite
 def test_the_same_mail_again_is_a_duplicate(store, now):
     take_contracts(store, now)
     raw = mail_with()
@@ -96,6 +97,7 @@ def test_the_same_mail_again_is_a_duplicate(store, now):
     assert applications(store) == 2
 
 
+@only_sqlite
 def test_a_mail_that_was_handled_elsewhere_is_left_alone(store, now):
     take_contracts(store, now)
     arrived = put(store, now)
@@ -123,6 +125,7 @@ def test_whoever_fails_after_it_leaves_the_mail_as_it_was(store, now):
     assert queued(store) == []
 
 
+@only_sqlite
 def test_a_parked_mail_keeps_its_reason_and_the_operator_is_told_once(store, now):
     arrived = put(store, now)
     for _ in range(2):
@@ -132,6 +135,7 @@ def test_a_parked_mail_keeps_its_reason_and_the_operator_is_told_once(store, now
     assert queued(store) == [("operator/mail-parked", DESK.operator_address)]
 
 
+@only_sqlite
 def test_a_reason_as_long_as_a_mail_fits_into_the_record(store, now):
     local = case_tokens.case_local_part(DESK.token_key, "260001A", CONTACT)
     said, row = handle(store, now, raw=b"Subject: x\r\n\r\nx", rcpt_to=f"{local}@nss.center.example")

@@ -311,7 +311,6 @@ async def test_it_does_not_start_on_a_store_that_is_open_to_others(installation,
 async def test_the_clock_moves_in_the_sandbox_only(installation):
     ahead = timedelta(days=20)
     async with installation.running(sandbox={"enabled": True, "movable_clock": True}) as moved:
-        await asyncio.sleep(0.5)  # the first look at the store only says where it stands
         async with other_process(installation.url) as other:
             await asyncio.to_thread(other.run, lambda session: move_clock(session, ahead))
         await until(lambda: moved.clock.offset == ahead)

@@ -134,17 +134,18 @@ async def test_no_request_is_ever_handed_over_without_its_result(store_url):
     async with on_map(store_url) as on:
         async with working(on) as worker, delivering(on):
             seen = set()
-            for number in range(20):
+            for number in range(10):
                 await put(on, OTA + b"\r\n" * number)
-            while (state := await asyncio.to_thread(handed, on)) != (20, 20):
+            while (state := await asyncio.to_thread(handed, on)) != (10, 10):
                 seen.add(state)
             await until(lambda: worker.idle)
         assert all(handed_over == results for handed_over, results in seen)
         requests = on.store.read(lambda s: s.scalars(select(Request)).all())
-        assert len({request.result_mail_id for request in requests}) == 20
+        assert len({request.result_mail_id for request in requests}) == 10
         assert all(request.answered_at for request in requests)
 
 
+@only_sqlite
 async def test_handed_over_a_request_has_forgotten_its_password(store_url):
     async with on_map(store_url) as on, working(on), delivering(on):
         arrived = await put(on, OTA)

@@ -19,6 +19,9 @@ ADDRESS = "3A0001@SMTP.CT0001.CENTER.EXAMPLE"
 KEY = ADDRESS.lower()
 TODAY = date(2026, 11, 24)
 NEXT_OWNER = "60778S"
+
+only_sqlite = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+
 OFFICES_WITH_TWO_SERVERS = WITH_SMTP_SERVER.replace(
     "[[office.user]]",
     f"""[[office.line.terminal]]
@@ -78,6 +81,7 @@ def view_of(*bindings: Binding) -> MapView:
     return replace(EMPTY_MAP, version=1, by_address={KEY: bindings})
 
 
+@only_sqlite
 def test_the_map_of_an_empty_store_is_version_0_and_knows_nothing(store):
     view = store.read(load)
     assert (view.version, dict(view.by_address), dict(view.users)) == (0, {}, {})
@@ -107,6 +111,7 @@ def test_an_address_leads_to_its_terminal_line_and_office(store, now):
     assert not view.has_address(ADDRESS)  # keys are lower-case
 
 
+@only_sqlite
 def test_users_are_found_by_code_and_number_with_their_office(store, now):
     another = """
 [[office.user]]
@@ -129,6 +134,7 @@ procedures = ["OTA", "TCC"]
     assert view.user_code_offices("NOONE") == frozenset()
 
 
+@only_sqlite
 def test_a_line_without_a_subnet_has_no_lan(store, now):
     take_contracts(store, now, WITH_SMTP_SERVER)
     store.run(lambda session: session.execute(update(Line).values(lan_subnet="")))
@@ -155,6 +161,7 @@ def test_a_binding_applies(name):
     assert (view_of(bound).binding(KEY, day) is not None) is applies
 
 
+@only_sqlite
 def test_a_binding_lives_as_long_as_both_its_address_and_its_terminal(store, now):
     take_contracts(store, now, WITH_SMTP_SERVER)
     set_terminal(store, effective_from=TODAY + DAY, effective_until=TODAY + 9 * DAY)
@@ -196,6 +203,7 @@ def test_a_map_change_raises_the_version_and_is_announced_once_it_is_committed(s
     assert (row.version, row.changed_at) == (2, now)
 
 
+@only_sqlite
 def test_a_map_change_that_fails_leaves_the_version(store, now):
     def work(session) -> None:
         change_map(session, now)

@@ -23,7 +23,7 @@ from storage.effects import (
     Stale,
     Unit,
 )
-from storage.mail_queue import lease_lane
+from storage.lane_leases import lease_lane
 from storage.models import Mail, Recipient, Request
 from storage.store import Store
 from tests.storage.units import accepted, handled, outbound

@@ -13,7 +13,8 @@ from storage.clock import Clock, move_clock
 from storage.columns import UtcTimestamp, from_micros, to_micros
 from storage.committer import Committer
 from storage.effects import REQUEST, SECRET_FORGOTTEN, UNCLEAN_END, Change, Insert, Unit
-from storage.mail_queue import Origin, Secret, arrival, content_of, lease_lane, load_arrival, release_lanes
+from storage.lane_leases import LaneLease, lease_lane, release_lanes
+from storage.mail_queue import Origin, Secret, arrival, content_of, load_arrival
 from storage.models import AuditEvent, Mail, Recipient
 from storage.store import Store
 from tests.storage.units import accepted, handled, outbound
@@ -89,18 +90,18 @@ def test_wire_bytes_put_another_header_block_over_an_untouched_body() -> None:
 def test_a_lane_has_one_living_holder(store: Store, store_url: str) -> None:
     other = Store.open(store_url, "test")
 
-    def lease(holder: Store, *, alone: bool = False) -> mail_queue.LaneLease | None:
+    def lease(holder: Store, *, alone: bool = False) -> LaneLease | None:
         return holder.run(lambda s: lease_lane(s, LANE, holder.claim.node, holder.lease_token, alone=alone))
 
-    assert lease(store) == mail_queue.LaneLease(0, head_in_doubt=False)
-    assert lease(store) == mail_queue.LaneLease(0, head_in_doubt=False)  # its own again
+    assert lease(store) == LaneLease(0, head_in_doubt=False)
+    assert lease(store) == LaneLease(0, head_in_doubt=False)  # its own again
     assert lease(other) is None
     store.renew(timedelta(seconds=-1))  # it stops renewing: its lease has ended
-    assert lease(other) == mail_queue.LaneLease(0, head_in_doubt=True)
+    assert lease(other) == LaneLease(0, head_in_doubt=True)
     other.run(lambda s: release_lanes(s, other.lease_token))
     store.renew()
-    assert lease(store) == mail_queue.LaneLease(0, head_in_doubt=False)
-    assert lease(other, alone=True) == mail_queue.LaneLease(0, head_in_doubt=True)
+    assert lease(store) == LaneLease(0, head_in_doubt=False)
+    assert lease(other, alone=True) == LaneLease(0, head_in_doubt=True)
     other.close()
 
 

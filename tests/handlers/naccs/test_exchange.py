@@ -49,7 +49,7 @@ from tests.handlers.naccs.sound_request import (
 from tests.handlers.naccs.sound_request import (
     MAIL as SOUND_MAIL,
 )
-from tests.handlers.test_terminals import binding
+from tests.handlers.test_terminals import binding, only_sqlite
 
 CENTER = "NACCS@SMTP.CENTER.EXAMPLE"
 BACKEND = "BACKEND@SMTP.CENTER.EXAMPLE"
@@ -483,6 +483,7 @@ def test_results_answer_outstanding_requests_oldest_first_and_the_rest_is_delive
     assert [outcome.sequences for outcome in outcomes if isinstance(outcome, Applied)] == [(1,), (2,), (3,)]
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "items", [{"handover": "ANOTHER"}, {"input_information_number": "9"}], ids=["handover", "input number"]
 )
@@ -493,6 +494,7 @@ def test_a_result_with_another_correlation_answers_nobodys_request(store, items)
     assert answers(store) == [None]
 
 
+@only_sqlite
 def test_an_answer_given_here_is_on_record_with_its_request(store):
     asked = arrived(store, SOUND_MAIL)
     assert commit(store, asked) == Applied((True, True), (1,))
@@ -502,6 +504,7 @@ def test_an_answer_given_here_is_on_record_with_its_request(store):
     assert answers(store) == [mail.id]
 
 
+@only_sqlite
 def test_a_cut_common_item_is_blank_in_the_record(store):
     cut = mail_with(BODY[: INPUT_PLACES["handover"].start + 3])
     assert isinstance(commit(store, arrived(store, cut)), Applied)

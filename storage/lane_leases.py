@@ -1,0 +1,84 @@
+"""Leases of lanes: each lane is worked by one living process, for the life of that process.
+
+A lease lives as long as its holder's node, so one statement renews them all. Whoever takes a lane that was left without
+a clean end learns which of its mails may have been in flight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from storage.keys import KeyMaker, key_milliseconds, key_node, lease_token, store_micros
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLease:
+    """A lane as its new holder finds it: `head_in_doubt` after an unclean end of the one before.
+
+    `alone_since`: the node and first key millisecond of this process, where no other process can send.
+    """
+
+    last_sequence: int
+    head_in_doubt: bool
+    alone_since: tuple[int, int] | None = field(default=None, compare=False)
+
+    def doubts(self, key: int) -> bool:
+        """Whether the head, the mail of that key, may have been in flight when the holder before ended.
+
+        What this process queued itself, with no other process to send it, was not.
+        """
+        if self.alone_since is None:
+            return self.head_in_doubt
+        node, from_ms = self.alone_since
+        is_ours = key_node(key) == node and key_milliseconds(key) >= from_ms
+        return self.head_in_doubt and not is_ours
+
+
+def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: bool) -> LaneLease | None:
+    """Take a lane for this process, or None while another living process holds it.
+
+    `alone`: the caller holds the store's file lock, so that no other holder can be alive.
+    """
+    # On PostgreSQL the row stays locked to the end of the transaction; SQLite has one writer.
+    lock = " FOR UPDATE" if session.get_bind().dialect.name == "postgresql" else ""
+    session.execute(
+        text("INSERT INTO lanes (lane, last_sequence, state) VALUES (:lane, 0, 'idle') ON CONFLICT DO NOTHING"),
+        {"lane": lane},
+    )
+    before = session.execute(
+        text(f"SELECT state, lease_node, lease_token, last_sequence FROM lanes WHERE lane = :lane{lock}"),
+        {"lane": lane},
+    ).one()
+    held_by_another = before.lease_token not in (None, token)
+    holder = _holder(session, before) if held_by_another else None
+    if holder is not None and not alone and holder.lease_until > store_micros(session.connection()):
+        return None
+    session.execute(
+        text("UPDATE lanes SET lease_node = :node, lease_token = :token, state = 'sending' WHERE lane = :lane"),
+        {"lane": lane, "node": node, "token": token},
+    )
+    make: KeyMaker = session.info["new_key"]
+    alone_since = (make.claim.node, make.claim.from_ms) if alone else None
+    return LaneLease(before.last_sequence, before.state == "sending" and held_by_another, alone_since)
+
+
+def release_lanes(session: Session, token: int) -> None:
+    """Give every lane of this process back with nothing in flight: no head of them is in doubt."""
+    session.execute(
+        text("UPDATE lanes SET lease_node = NULL, lease_token = NULL, state = 'idle' WHERE lease_token = :token"),
+        {"token": token},
+    )
+
+
+def _holder(session: Session, lane: Row[Any]) -> Row[Any] | None:
+    """The node that holds the lane, as long as it is still the process the lease was given to."""
+    node = session.execute(
+        text("SELECT id, boot_id, lease_until FROM nodes WHERE id = :id"), {"id": lane.lease_node}
+    ).first()
+    if node is None or lease_token(node.id, node.boot_id) != lane.lease_token:
+        return None
+    return node
