@@ -95,7 +95,7 @@ class BackendLane(Lane):
     def _served(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("lane %s reads the store again: %r", self.name, error)
+            log.error("lane %s reads the store again: %s", self.name, type(error).__name__)
             self._leased = False
             self._not_before = self._loop.time() + self._shared.settings.retry_first
         if not self._leased:

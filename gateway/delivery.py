@@ -135,7 +135,7 @@ class Delivery:
             try:
                 await self._look_for_lanes()
             except Exception as error:  # noqa: BLE001 - looked through again in half a minute
-                log.warning("the lanes were not looked through: %s", error)
+                log.warning("the lanes were not looked through: %s", type(error).__name__)
 
     async def _close_idle_connections(self) -> None:
         loop = asyncio.get_running_loop()

@@ -24,7 +24,7 @@ from storage.clock import Clock
 from storage.columns import to_micros
 from storage.database import Database
 from storage.effects import ATTEMPT, RECIPIENT_OUTCOME, Applied, Change, Enqueue, Insert, Note, Stale, Unit
-from storage.failures import StoreBroken
+from storage.failures import StoreBroken, StoreTrouble
 from storage.lane_leases import LaneLease, lease_lane
 from storage.mail_queue import Outbound, content_of, queued_in_lane
 from storage.states import State
@@ -146,6 +146,11 @@ def _unknown_in_lane(session: Session, *, lane: str, known: Container[int], limi
         if found or len(page) < limit:
             return found, len(page) < limit
         after = page[-1].sequence
+
+
+def _told(error: Exception) -> str:
+    """An error for the log: a driver's own text may hold the bytes of a mail."""
+    return str(error) if isinstance(error, StoreTrouble) else type(error).__name__
 
 
 class Lane:
@@ -351,6 +356,6 @@ class Lane:
             except StoreBroken:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, the outcome must be written
-                log.warning("lane %s waits, its outcome was not written: %s", self.name, error)
+                log.warning("lane %s waits, its outcome was not written: %s", self.name, _told(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_WRITE_PAUSE)

@@ -88,7 +88,7 @@ class Database:
         while self._waiting or self._committing:
             futures = [waiting.future for waiting in (*self._committing, *self._waiting)]
             await asyncio.wait(futures)
-        await self._loop.run_in_executor(self._worker, self._committer.close)
+        await self._loop.run_in_executor(self._writer, self._committer.close)
         self._writer.shutdown()
         self._worker.shutdown()
         self._readers.shutdown()

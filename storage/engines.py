@@ -83,7 +83,13 @@ def _sqlite(url: URL) -> Engines:
     plain = URL.create("sqlite", database=str(path))
     arguments: dict[str, Any] = {"cached_statements": 1024, "check_same_thread": False, "timeout": 5.0}
     writer = create_engine(
-        plain, module=pysqlite, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args=arguments
+        plain,
+        module=pysqlite,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        connect_args=arguments,
+        hide_parameters=True,  # an error must not carry the bytes of a mail into a log
     )
     reader = create_engine(
         plain,
@@ -92,6 +98,7 @@ def _sqlite(url: URL) -> Engines:
         pool_size=_READERS,
         max_overflow=0,
         connect_args=arguments,
+        hide_parameters=True,
     )
     event.listen(writer, "connect", _prepare_sqlite)
     event.listen(writer, "begin", _begin_immediate)
@@ -146,7 +153,7 @@ def _begin_deferred(connection: Connection) -> None:
 
 def _postgresql(url: URL) -> Engines:
     def engine(size: int, *, ping: bool = True) -> Engine:
-        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=ping)
+        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=ping, hide_parameters=True)
 
     # The writer tells a lost connection apart itself; a ping before every batch would cost it a round trip.
     return Engines(url, engine(1, ping=False), engine(1), engine(_READERS))

@@ -137,7 +137,7 @@ class Attempt(Base):
     recipient_id: Mapped[int] = mapped_column(KeyType, ForeignKey("recipients.id"))
     attempted_at: Mapped[Instant]
     outcome: Mapped[str] = mapped_column(String(16))  # temporary | permanent | in_doubt
-    stage: Mapped[str] = mapped_column(String(16))  # connect | helo | mail | rcpt | data | dot
+    stage: Mapped[str] = mapped_column(String(16))  # connect | helo | mail | rcpt | data | dot | hand_over
     reply: Mapped[str] = mapped_column(String(512), default="")
 
 

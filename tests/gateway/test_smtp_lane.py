@@ -283,7 +283,7 @@ async def test_a_deferred_notice_lets_later_ones_pass(process, smarthost):
     (late,) = await process.queue(NOTICES, b"late\r\n", rcpt_to="late@applicant.example")
     ids = await process.queue(NOTICES, b"1\r\n", b"2\r\n", rcpt_to="other@applicant.example")
     async with asyncio.timeout(10):
-        while await process.states(ids) != ["delivered", "delivered"]:
+        while await process.states(ids) != ["delivered", "delivered"]:  # noqa: ASYNC110 - of the store
             await asyncio.sleep(0.01)
     assert await process.states([late]) == ["queued"]
     row = await process.row(late)
