@@ -191,7 +191,12 @@ class Service:
             token=store.lease_token,
             alone=store.engines.on_sqlite,
         )
-        while await self.database.run(lease) is None:  # noqa: ASYNC110 - another process ends when it ends
+        while True:
+            try:
+                if await self.database.run(lease) is not None:
+                    break
+            except Exception:
+                log.exception("the worker's lease is asked for again")
             await asyncio.sleep(_LEASE_POLL)
         await worker.start()
 
@@ -215,7 +220,10 @@ class Service:
             await moved.wait()
             moved.clear()
             before = self.clock.offset
-            await self.database.read(self.clock.refresh)
+            try:
+                await self.database.read(self.clock.refresh)
+            except Exception:
+                log.exception("the clock's offset was not read")
             if self.clock.offset != before:
                 self._new_day.set()
 

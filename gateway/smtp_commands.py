@@ -109,7 +109,8 @@ class SmtpCommands(ABC):
         if len(envelope.recipients) >= self._listener.limits.recipients:
             self._answer(replies.TOO_MANY_RECIPIENTS)
         elif self._allows(await self._policy.rcpt_to(self.session, envelope, path), replies.RECIPIENT_OK):
-            envelope.recipients.append(path)
+            again = any(path.key == other.key for other in envelope.recipients)
+            envelope.recipients += [] if again else [path]  # the same recipient twice is one delivery
 
     def _allows(self, verdict: Reply | None, accepted: Reply) -> bool:
         reply = accepted if verdict is None else checked(verdict)

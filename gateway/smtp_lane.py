@@ -32,6 +32,7 @@ class SmtpLane(Lane):
         self._life = timedelta(seconds=settings.terminal_life if terminal else settings.notice_life)
         self._connection: Connection | None = None
         self._connecting = False
+        self._aborted = False
         self._used_at = 0.0
         self._failures = 0  # of the destination, in a row
         self._last_failure = "never tried"
@@ -54,6 +55,7 @@ class SmtpLane(Lane):
             self.wake()
 
     def abort(self) -> None:
+        self._aborted = True
         if self._connection is not None:
             self._connection.abort()
 
@@ -165,7 +167,7 @@ class SmtpLane(Lane):
         return opened
 
     def _may_go_on(self) -> bool:
-        return self._shared.database.lease_remaining() >= self._shared.settings.lease_margin
+        return not self._aborted and self._shared.database.lease_remaining() >= self._shared.settings.lease_margin
 
     async def _settle(self, item: Waiting, result: Result) -> None:
         if isinstance(result, Sent):
@@ -219,6 +221,10 @@ class SmtpLane(Lane):
             self.order.put_back(item, self._loop.time() + wait if wait else 0.0)
 
     async def _end(self, item: Waiting, state: State, reply: str, attempt: Attempt | None = None) -> None:
-        """The mail leaves the lane."""
-        await self._write(item, state, reply, attempt)
+        """The mail leaves the lane; where that cannot be written, it keeps its place."""
+        try:
+            await self._write(item, state, reply, attempt)
+        except BaseException:
+            self.order.put_back(item, 0.0)
+            raise
         self.order.done(item)

@@ -82,7 +82,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanner: asyncio.Task[None] | None = None
         self._rescan = asyncio.Event()
-        self._behind = True  # the store holds mails older than those in memory: what arrives waits there too
+        self._behind = True  # the store holds mails older than those in memory
+        self._early: list[Arrival] = []  # what arrived while behind, since the latest scan began
         self._stopping = False
 
     async def start(self) -> None:
@@ -109,8 +110,14 @@ class Worker:
 
     def _arrived(self, arrival: Arrival) -> None:
         if self._behind:
-            self._rescan.set()  # a mail must not pass an older one of its key that was not read yet
+            # It must not pass an older one of its key that was not read yet.
+            if len(self._early) < _SCAN_LIMIT:
+                self._early.append(arrival)
+            self._rescan.set()
             return
+        self._take_up(arrival)
+
+    def _take_up(self, arrival: Arrival) -> None:
         keep = self._memory + len(arrival.content) <= _MOST_MEMORY
         self._memory += len(arrival.content) if keep else 0
         waiting = _Waiting(arrival.recipient_id, arrival.received_at, arrival if keep else None)
@@ -134,14 +141,18 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rescan.wait(), _SCAN_EVERY)
             self._rescan.clear()
+            self._early.clear()
             try:
                 rows = await self._database.read(lambda s: waiting_inbound(s, _SCAN_LIMIT))
             except Exception:
                 log.exception("the queue could not be scanned; scanning it again")
                 continue
-            self._behind = len(rows) == _SCAN_LIMIT
             for recipient_id, order_key, due_at in rows:
                 self._add(order_key, _Waiting(recipient_id, due_at, None))
+            self._behind = len(rows) == _SCAN_LIMIT or len(self._early) == _SCAN_LIMIT
+            if not self._behind:
+                for arrival in self._early:
+                    self._take_up(arrival)
 
     async def _work_off(self, order_key: str) -> None:
         queue = self._keys[order_key]
@@ -189,8 +200,12 @@ class Worker:
             maillog.decided(arrival.mail_id, arrival.rcpt_to, state, "")
             return True
         for _ in range(_MOST_STALE):
-            decided = self._exchange.handle(arrival, self._map.view, self._clock.now())
+            view = self._map.view
+            decided = self._exchange.handle(arrival, view, self._clock.now())
             if isinstance(decided, Unhandled):
+                # Our own staleness must not park a mail: only the store's newest map may.
+                if (await self._map.refresh()).version != view.version:
+                    continue
                 await self._set_aside(arrival, decided.reason)
                 return True
             outcome = await self._database.apply(decided)
@@ -211,7 +226,8 @@ class Worker:
             return True
         now = self._clock.now()
         unit = self._exchange.duplicate(arrival, now)
-        result = await self._database.read(lambda s: result_of_earlier(s, arrival))
+        since = arrival.received_at - timedelta(seconds=self._exchange.settings.repeat_window)
+        result = await self._database.read(lambda s: result_of_earlier(s, arrival, since))
         if result is not None:
             unit = resend(self._database.new_key, unit, result, arrival, now)
         outcome = await self._database.apply(unit)

@@ -176,6 +176,8 @@ def insert_statement(kind: InsertKind, rows: int, dialect: str) -> str:
     one = "(" + ", ".join([_mark(dialect)] * len(kind.columns)) + ")"
     values = ", ".join([one] * rows)
     statement = f"INSERT INTO {kind.table} ({', '.join(kind.columns)}) VALUES {values}"
+    if kind.repeatable:
+        statement += " ON CONFLICT DO NOTHING"
     if kind.unique:
         columns = ", ".join(kind.unique)
         statement += f" ON CONFLICT ({columns}) DO NOTHING RETURNING {kind.unique[0]}"

@@ -49,13 +49,15 @@ class Committer:
     def _commit_merged(self, units: Sequence[Unit]) -> list[Outcome]:
         give_up_at = time.monotonic() + BUSY_FOR_AT_MOST
         self._batch_number += 1
+        commit = self._one_transaction
         while True:
             try:
-                return self._one_transaction(units)
+                return commit(units)
             except DBAPIError as error:
                 failure = classify(error)
-                if failure is Failure.STATEMENT:
-                    return self._unit_by_unit(units)
+                if failure is Failure.STATEMENT and commit == self._one_transaction:
+                    commit = self._unit_by_unit
+                    continue
                 if failure is Failure.CONNECTION_LOST:
                     if self._was_committed():
                         return self._unconfirmed
@@ -127,8 +129,9 @@ class Committer:
         while True:
             try:
                 with self._store.engines.writer.connect() as connection:
+                    # The lost transaction holds this row until it ends, so the lock waits for its outcome.
                     number = connection.exec_driver_sql(
-                        "SELECT last_batch FROM nodes WHERE id = %s AND boot_id = %s",
+                        "SELECT last_batch FROM nodes WHERE id = %s AND boot_id = %s FOR UPDATE",
                         (claim.node, claim.boot_id),
                     ).scalar()
                 return bool(number == self._batch_number)

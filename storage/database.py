@@ -157,12 +157,17 @@ class Database:
 
     def _committed(self, outcomes: list[Outcome]) -> None:
         batch, self._committing = self._committing, []
-        self._commit_next()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                self._watch(outcome)
+        if self.broken.done():
+            self._refuse_waiting()
+        else:
+            self._commit_next()
         self.commits += 1
         self.units += len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
-                self._watch(outcome)
                 if not waiting.future.cancelled():
                     waiting.future.set_exception(outcome)
                 continue
@@ -170,6 +175,13 @@ class Database:
                 waiting.future.set_result(outcome)
             if isinstance(outcome, Applied):
                 self._publish(waiting.unit.notes, zip(waiting.unit.queued, outcome.sequences, strict=True))
+
+    def _refuse_waiting(self) -> None:
+        """After a failed write nothing more is written: what waits behind it could not be read back."""
+        while self._waiting:
+            future = self._waiting.popleft().future
+            if not future.cancelled():
+                future.set_exception(StoreBroken("the store is not written to any more"))
 
     def _publish(self, notes: Any, queued: Any) -> None:
         for note in notes:

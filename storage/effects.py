@@ -19,6 +19,7 @@ class InsertKind:
     table: str
     columns: tuple[str, ...]
     unique: tuple[str, ...] = ()
+    repeatable: bool = False  # a row that is there already was written by an earlier try of the same unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ RECIPIENT_COLUMNS = (
 )
 RECIPIENT = InsertKind("recipients", RECIPIENT_COLUMNS)
 QUEUED_RECIPIENT = InsertKind("recipients", (*RECIPIENT_COLUMNS, "lane", "lane_sequence"))
-ATTEMPT = InsertKind("attempts", ("id", "recipient_id", "attempted_at", "outcome", "stage", "reply"))
+ATTEMPT = InsertKind("attempts", ("id", "recipient_id", "attempted_at", "outcome", "stage", "reply"), repeatable=True)
 REQUEST = InsertKind(
     "requests",
     (

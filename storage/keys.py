@@ -81,7 +81,7 @@ def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClai
         connection.execute(
             text(
                 "UPDATE nodes SET owner = :owner, boot_id = :boot_id, lease_until = :until, "
-                "keys_below_ms = :below WHERE id = :id"
+                "keys_below_ms = :below, last_batch = 0 WHERE id = :id"
             ),
             values,
         )
@@ -91,13 +91,22 @@ def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClai
 def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease: timedelta) -> int | None:
     """Extend the lease and the reservation in one statement; None when another process holds the node now."""
     below_ms = max(highest_ms, int(time.time() * 1000)) + _milliseconds(RESERVE)
-    until = store_micros(connection) + int(lease / timedelta(microseconds=1))
+    now = store_micros(connection)
+    # A lease that lapsed stays lapsed where another process may have taken our lanes since. SQLite's file lock keeps
+    # every other holder away, so a machine that slept goes on.
+    lapsed = "AND lease_until > :now " if connection.dialect.name == "postgresql" else ""
     row = connection.execute(
         text(
             "UPDATE nodes SET lease_until = :until, keys_below_ms = :below "
-            "WHERE id = :id AND boot_id = :boot RETURNING id"
+            f"WHERE id = :id AND boot_id = :boot {lapsed}RETURNING id"
         ),
-        {"until": until, "below": below_ms, "id": claim.node, "boot": claim.boot_id},
+        {
+            "until": now + int(lease / timedelta(microseconds=1)),
+            "below": below_ms,
+            "id": claim.node,
+            "boot": claim.boot_id,
+            "now": now,
+        },
     ).first()
     return None if row is None else below_ms
 

@@ -340,8 +340,11 @@ def lanes_with_queued(session: Session) -> list[str]:
     return list(session.scalars(select(Recipient.lane).where(Recipient.state == State.QUEUED).distinct()))
 
 
-def result_of_earlier(session: Session, arrival: Arrival) -> Outbound | None:
-    """The result queued for the first arrival of a repeated mail, if there is one yet, with its bytes."""
+def result_of_earlier(session: Session, arrival: Arrival, since: datetime) -> Outbound | None:
+    """The result of the first arrival of a repeated mail, if there is one yet, with its bytes.
+
+    The first one came at `since` or later; of a result with several recipients only the requester's copy counts.
+    """
     earlier = aliased(Mail)
     row = session.execute(
         select(Recipient)
@@ -349,6 +352,9 @@ def result_of_earlier(session: Session, arrival: Arrival) -> Outbound | None:
         .join(earlier, earlier.content_hash == arrival.content_hash)
         .where(
             Recipient.direction == Direction.OUTBOUND,
+            Recipient.address_id == Request.address_id,
+            earlier.listener == arrival.listener,
+            earlier.received_at >= since,
             earlier.unclean_end_at.is_not(None),
             earlier.mail_from == arrival.mail_from,
             earlier.id < arrival.mail_id,

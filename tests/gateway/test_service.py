@@ -308,13 +308,17 @@ async def test_it_does_not_start_on_a_store_that_is_open_to_others(installation,
 
 
 @only_sqlite
-async def test_the_clock_moves_in_the_sandbox_only(installation):
+async def test_the_clock_moves_in_the_sandbox_only_and_a_new_day_begins_at_once(installation):
+    await installation.import_offices()
     ahead = timedelta(days=20)
-    async with installation.running(sandbox={"enabled": True, "movable_clock": True}) as moved:
-        async with other_process(installation.url) as other:
-            await asyncio.to_thread(other.run, lambda session: move_clock(session, ahead))
-        await until(lambda: moved.clock.offset == ahead)
-    async with installation.running(sandbox={"enabled": True, "movable_clock": True}) as moved:
+    sandbox = {"enabled": True, "movable_clock": True}
+    async with installation.running(sandbox=sandbox) as moved, other_process(installation.url) as other:
+        start = jst_date(datetime.now(UTC)) + timedelta(days=10)
+        await asyncio.to_thread(receive, other, datetime.now(UTC), state="ids_issued", start_date=start)
+        await asyncio.to_thread(other.run, lambda session: move_clock(session, ahead))
+        await until(lambda: other.read(lambda s: s.scalar(select(Application.state))) == "in_use")
+        assert moved.clock.offset == ahead
+    async with installation.running(sandbox=sandbox) as moved:
         assert moved.clock.offset == ahead  # it starts where it is
     async with installation.running() as fixed:
         assert fixed.clock.offset == timedelta()

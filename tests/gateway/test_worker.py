@@ -57,13 +57,15 @@ def an_exchange(on: OnMap, *, window: float = 30.0, make_key: Callable[[], int] 
 
 @asynccontextmanager
 async def working(
-    on: OnMap, *, exchange: Exchange | None = None, desk: Any = None, clock: Clock | None = None
+    on: OnMap, *, exchange: Exchange | None = None, desk: Any = None, clock: Clock | None = None, settled: bool = True
 ) -> AsyncIterator[Worker]:
-    """A worker on that store; without `desk` the real one."""
+    """A worker on that store; without `desk` the real one. `settled`: it has read what waited when it started."""
     work = DeskWork(DESK, ())
     worker = Worker(on.database, on.map, clock or Clock(), exchange or an_exchange(on), desk or work.handle, work.park)
     await worker.start()
     try:
+        if settled:
+            await until(lambda: not worker._behind)
         yield worker
     finally:
         await worker.stop()
@@ -166,7 +168,7 @@ async def test_mails_of_one_key_are_handled_one_after_another_in_commit_order(st
 
 @only_sqlite
 async def test_a_deferred_mail_holds_back_its_own_key_only(store_url, monkeypatch):
-    monkeypatch.setattr(worker_module, "_DEFER", timedelta(milliseconds=600))
+    monkeypatch.setattr(worker_module, "_DEFER", timedelta(milliseconds=500))
     desk = ScriptedDesk({"a1": [TemporaryFailure("later")]})
     async with on_map(store_url) as on, working(on, desk=desk) as worker:
         arrived = [await apply_mail(on, name, name[0]) for name in ("a1", "a2", "b1", "b2")]
@@ -219,7 +221,7 @@ async def test_a_backlog_longer_than_one_scan_is_worked_off_in_order(store_url, 
     async with on_map(store_url) as on:
         names = [f"a{number:02}" for number in range(15)]
         before = [await apply_mail(on, name, "a") for name in names[:12]]
-        async with working(on, desk=desk) as worker:
+        async with working(on, desk=desk, settled=False) as worker:
             after = [await apply_mail(on, name, "a") for name in names[12:]]
             await finish(on, worker, *before, *after)
     assert desk.tried == names
@@ -230,14 +232,14 @@ async def test_a_backlog_longer_than_one_scan_is_worked_off_in_order(store_url, 
 
 @only_sqlite
 async def test_an_exception_defers_and_leaves_nothing_of_its_try(store_url, monkeypatch):
-    monkeypatch.setattr(worker_module, "_DEFER", timedelta(milliseconds=900))
+    monkeypatch.setattr(worker_module, "_DEFER", timedelta(milliseconds=500))
     desk = ScriptedDesk({"a1": [LookupError("PASSWD01")]})
     async with on_map(store_url) as on, working(on, desk=desk):
         arrived = await apply_mail(on, "a1")
         await until(lambda: row_of(on.store, arrived).handler_failures == 1)
         row = row_of(on.store, arrived)
         assert (row.state, row.last_reply) == ("received", "LookupError in its handler")
-        assert row.due_at > arrived.received_at + timedelta(milliseconds=900)
+        assert row.due_at > arrived.received_at + timedelta(milliseconds=500)
         assert traces(on.store) == []
 
 
@@ -351,7 +353,7 @@ async def test_a_queue_that_cannot_be_scanned_is_scanned_again(store_url, monkey
         arrived = await put(on)
         await asyncio.to_thread(on.store.run, lambda s: s.execute(text("ALTER TABLE recipients RENAME TO lost")))
         with caplog.at_level(logging.ERROR):
-            async with working(on) as worker:
+            async with working(on, settled=False) as worker:
                 await until(lambda: "could not be scanned" in caplog.text)
                 await asyncio.to_thread(
                     on.store.run, lambda s: s.execute(text("ALTER TABLE lost RENAME TO recipients"))
@@ -445,7 +447,6 @@ async def test_a_decision_that_another_process_made_first_has_no_second_effect(s
 async def test_contents_beyond_the_memory_are_read_from_the_store(store_url, monkeypatch):
     monkeypatch.setattr(worker_module, "_MOST_MEMORY", 700)
     async with on_map(store_url) as on, working(on) as worker:
-        await until(lambda: not worker._behind)
         arrived = await asyncio.gather(*(put(on) for _ in range(5)))
         assert await finish(on, worker, *arrived) == ["handled"] * 5
         assert worker._memory == 0

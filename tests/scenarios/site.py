@@ -122,6 +122,6 @@ def site_in(directory: Path, store_url: str | None, **sections: dict[str, object
 
 def mail_id_of(reply: str) -> int:
     """The id in a 250 at the dot; AssertionError for any other reply."""
-    found = _QUEUED_AS.fullmatch(reply)
+    found = _QUEUED_AS.fullmatch(reply.splitlines()[0] if reply else "")  # a 421 may follow in the same read
     assert found, reply
     return int(found[1])

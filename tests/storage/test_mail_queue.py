@@ -99,7 +99,6 @@ def test_a_lane_has_one_living_holder(store: Store, store_url: str) -> None:
     store.renew(timedelta(seconds=-1))  # it stops renewing: its lease has ended
     assert lease(other) == LaneLease(0, head_in_doubt=True)
     other.run(lambda s: release_lanes(s, other.lease_token))
-    store.renew()
     assert lease(store) == LaneLease(0, head_in_doubt=False)
     assert lease(other, alone=True) == LaneLease(0, head_in_doubt=True)
     other.close()
@@ -110,13 +109,13 @@ def test_the_result_of_a_repeated_mail_is_found_and_queued_again_as_recorded(sto
     again, repeat = accepted(store.new_key, now, content=b"same")
     result = store.new_key()
     _, answer = accepted(store.new_key, now, content=b"result")
-    queued = outbound(store.new_key, answer.inserts[0].values[0], LANE, now)
+    queued = outbound(store.new_key, answer.inserts[0].values[0], LANE, now, address_id=7)
     result = queued.recipient.mail_id
     row = Insert(REQUEST, (first.recipient_id, 7, "TCC", "H", "1", to_micros(now), to_micros(now), result))
     commit(store, unit, repeat, answer, Unit(inserts=(row,), queued=(queued,)))
-    assert store.read(lambda s: mail_queue.result_of_earlier(s, again)) is None
+    assert store.read(lambda s: mail_queue.result_of_earlier(s, again, now)) is None
     commit(store, Unit(changes=(Change(UNCLEAN_END, (first.mail_id, to_micros(now))),)))
-    found = store.read(lambda s: mail_queue.result_of_earlier(s, again))
+    found = store.read(lambda s: mail_queue.result_of_earlier(s, again, now))
     assert found is not None
     assert found.content == b"result"
     commit(store, mail_queue.resend(store.new_key, Unit(), found, again, now))
@@ -152,3 +151,18 @@ def test_a_mail_row_keeps_what_the_listener_saw(store: Store, now: datetime) -> 
     commit(store, unit)
     row = store.read(lambda s: s.get_one(Mail, found.mail_id))
     assert (row.peer, row.listener, row.received_at, row.size) == ("127.0.0.9", "naccs", now, 1)
+
+
+@pytest.mark.parametrize("other", ["another requester's copy", "too long ago"])
+def test_a_repeat_brings_only_the_requesters_own_recent_result(store: Store, now: datetime, other: str) -> None:
+    first, unit = accepted(store.new_key, now, content=b"same")
+    again, repeat = accepted(store.new_key, now, content=b"same")
+    _, answer = accepted(store.new_key, now, content=b"result")
+    copy_of = 8 if other == "another requester's copy" else 7
+    queued = outbound(store.new_key, answer.inserts[0].values[0], LANE, now, address_id=copy_of)
+    result = queued.recipient.mail_id
+    row = Insert(REQUEST, (first.recipient_id, 7, "OTA", "H", "1", to_micros(now), to_micros(now), result))
+    commit(store, unit, repeat, answer, Unit(inserts=(row,), queued=(queued,)))
+    commit(store, Unit(changes=(Change(UNCLEAN_END, (first.mail_id, to_micros(now))),)))
+    since = now + timedelta(seconds=1) if other == "too long ago" else now
+    assert store.read(lambda s: mail_queue.result_of_earlier(s, again, since)) is None

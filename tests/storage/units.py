@@ -28,7 +28,9 @@ def handled(found: Arrival, now: datetime, *, repeat_after: int = NEVER) -> Chan
     return Change(RECIPIENT_HANDLED, values)
 
 
-def outbound(key: Callable[[], int], mail_id: int, lane: str, now: datetime) -> Enqueue:
+def outbound(
+    key: Callable[[], int], mail_id: int, lane: str, now: datetime, *, address_id: int | None = None
+) -> Enqueue:
     """A recipient that joins a lane."""
     recipient = NewRecipient(
         id=key(),
@@ -39,5 +41,6 @@ def outbound(key: Callable[[], int], mail_id: int, lane: str, now: datetime) -> 
         created_at=to_micros(now),
         due_at=to_micros(now),
         sender="C@X.EXAMPLE",
+        address_id=address_id,
     )
     return Enqueue(lane, recipient)
