@@ -84,6 +84,7 @@ class Worker:
         self._rescan = asyncio.Event()
         self._behind = True  # the store holds mails older than those in memory
         self._early: list[Arrival] = []  # what arrived while behind, since the latest scan began
+        self._early_bytes = 0
         self._stopping = False
 
     async def start(self) -> None:
@@ -111,13 +112,16 @@ class Worker:
     def _arrived(self, arrival: Arrival) -> None:
         if self._behind:
             # It must not pass an older one of its key that was not read yet.
-            if len(self._early) < _SCAN_LIMIT:
+            self._early_bytes += len(arrival.content)
+            if self._early_bytes <= _MOST_MEMORY:
                 self._early.append(arrival)
             self._rescan.set()
             return
         self._take_up(arrival)
 
     def _take_up(self, arrival: Arrival) -> None:
+        if arrival.recipient_id in self._known:
+            return
         keep = self._memory + len(arrival.content) <= _MOST_MEMORY
         self._memory += len(arrival.content) if keep else 0
         waiting = _Waiting(arrival.recipient_id, arrival.received_at, arrival if keep else None)
@@ -142,14 +146,17 @@ class Worker:
                 await asyncio.wait_for(self._rescan.wait(), _SCAN_EVERY)
             self._rescan.clear()
             self._early.clear()
+            self._early_bytes = 0
             try:
                 rows = await self._database.read(lambda s: waiting_inbound(s, _SCAN_LIMIT))
             except Exception:
                 log.exception("the queue could not be scanned; scanning it again")
+                await asyncio.sleep(_STORE_PAUSE)
+                self._rescan.set()
                 continue
             for recipient_id, order_key, due_at in rows:
                 self._add(order_key, _Waiting(recipient_id, due_at, None))
-            self._behind = len(rows) == _SCAN_LIMIT or len(self._early) == _SCAN_LIMIT
+            self._behind = len(rows) == _SCAN_LIMIT or self._early_bytes > _MOST_MEMORY
             if not self._behind:
                 for arrival in self._early:
                     self._take_up(arrival)

@@ -24,7 +24,13 @@ class Mail(Base):
             sqlite_where=text("unclean_end_at IS NOT NULL"),
             postgresql_where=text("unclean_end_at IS NOT NULL"),
         ),
-        Index("ix_mails_application_id", "application_id"),
+        # Partial, so that a message of the exchange touches no page of it.
+        Index(
+            "ix_mails_application_id",
+            "application_id",
+            sqlite_where=text("application_id IS NOT NULL"),
+            postgresql_where=text("application_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Key]

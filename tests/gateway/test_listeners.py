@@ -342,6 +342,22 @@ async def test_a_result_is_taken_for_each_recipient_under_its_own_order_key(stor
         assert [order_key for _, order_key, _ in waiting] == [KEY, OTHER.lower()]
 
 
+@only_sqlite
+async def test_the_same_recipient_twice_is_one_delivery(store_url):
+    async with on_map(store_url) as on, naccs_listener(on) as listener, public_listener(on.database) as desk:
+        for each, peer, recipient in (
+            (listener, BACKEND_PEER, ADDRESS),
+            (desk, STRANGER, "apply@nss.center.example"),
+        ):
+            async with connected(each, peer) as client:
+                twice = [f"RCPT TO:<{recipient}>", f"RCPT TO:<{recipient.lower()}>"]
+                assert await client.say("HELO x", f"MAIL FROM:<{BACKEND}>", *twice, "DATA") == [
+                    "250", TAKEN, RECIPIENT_TAKEN, RECIPIENT_TAKEN, "354",
+                ]  # fmt: skip
+                await end(client, b"Subject: s\r\n\r\nx")
+        assert len(recipients(on.store)) == 2
+
+
 DAMAGES = {
     b"bare LF\n in it\r\n": "bare_lf",
     b"bare CR\r in it\r\n": "bare_cr",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,7 +28,7 @@ from storage.clock import Clock
 from storage.columns import to_micros
 from storage.effects import UNCLEAN_END, Applied, Change, Unit
 from storage.mail_queue import Arrival, Origin, arrival, content_of
-from storage.models import AuditEvent, Mail, Recipient, Request
+from storage.models import AuditEvent, Mail, MailAddress, Recipient, Request
 from storage.states import State
 from storage.store import Store, new_key
 from tests.fakes.in_house_server import until
@@ -227,6 +228,33 @@ async def test_a_backlog_longer_than_one_scan_is_worked_off_in_order(store_url, 
     assert desk.tried == names
 
 
+@only_sqlite
+async def test_what_arrives_while_it_reads_what_waits_keeps_its_order(store_url, monkeypatch):
+    read = worker_module.waiting_inbound
+    scans = [(threading.Event(), threading.Event()) for _ in range(2)]
+    next_scan = iter(scans)
+
+    def held_up(session: Session, limit: int) -> list[tuple[int, str, datetime]]:
+        """The scan; the first two stand still when they have read."""
+        rows = read(session, limit)
+        for reached, go_on in next_scan:
+            reached.set()
+            go_on.wait(10)
+            break
+        return rows
+
+    monkeypatch.setattr(worker_module, "waiting_inbound", held_up)
+    desk = ScriptedDesk()
+    async with on_map(store_url) as on, working(on, desk=desk, settled=False) as worker:
+        arrived = []
+        for name, (reached, go_on) in zip(("a1", "a2"), scans, strict=True):
+            await until(reached.is_set)
+            arrived.append(await apply_mail(on, name, "a"))  # neither scan has seen its mail
+            go_on.set()
+        await finish(on, worker, *arrived)
+    assert desk.tried == ["a1", "a2"]
+
+
 # Failures.
 
 
@@ -400,6 +428,24 @@ async def test_a_map_that_keeps_changing_defers_the_mail_without_a_failure(store
         assert len(in_lane(on.store)) == 1
 
 
+async def test_an_address_registered_a_moment_ago_is_no_reason_to_park(store_url):
+    async with on_map(store_url, follow=False) as on, other_process(store_url) as other, working(on) as worker:
+
+        def register(session: Session) -> None:
+            change_map(session, datetime.now(UTC))
+            terminal_id = session.scalars(select(MailAddress.terminal_id)).one()
+            address = {"address": "NEW@X.EXAMPLE", "address_key": "new@x.example"}
+            row = MailAddress(id=new_key(session), terminal_id=terminal_id, effective_from=today(), **address)
+            session.add(row)
+
+        await asyncio.to_thread(other.run, register)
+        arrived = await put(
+            on, content_of_result(), key="new", listener="backend", mail_from=BACKEND, rcpt_to="NEW@X.EXAMPLE"
+        )
+        assert await finish(on, worker, arrived) == ["handled"]
+        assert [row.rcpt_to for row in in_lane(on.store)] == ["NEW@X.EXAMPLE"]
+
+
 # What others do meanwhile.
 
 
@@ -544,6 +590,23 @@ async def test_a_repeat_whose_result_is_not_there_yet_is_not_handed_over_twice(s
         third = await put(on, OTA)
         assert await finish(on, worker, third) == ["duplicate"]
         assert [row.mail_id for row in in_lane(on.store)] == [result.mail_id] * 2
+
+
+@only_sqlite
+async def test_a_repeat_never_brings_an_older_result_of_the_same_bytes(store_url):
+    values: dict[str, Any] = {"listener": "backend", "mail_from": BACKEND, "rcpt_to": ADDRESS}
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    async with on_map(store_url) as on, working(on) as worker:
+        old = await put(on, OTA, at=yesterday)
+        await handled(on, old)
+        await unclean(on, old)
+        result = await put(on, content_of_result(procedure_code="OTA"), at=yesterday, **values)
+        first = await put(on, OTA)
+        await handled(on, result, first)
+        await unclean(on, first)
+        again = await put(on, OTA)
+        assert await finish(on, worker, first, again) == ["handled", "duplicate"]
+        assert [row.mail_id for row in in_lane(on.store)] == [result.mail_id]
 
 
 NO_REPEATS: dict[str, dict[str, Any]] = {

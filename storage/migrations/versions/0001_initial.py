@@ -149,7 +149,14 @@ def _create_mails() -> None:
         sa.Column("application_id", KeyType, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_mails"),
     )
-    op.create_index("ix_mails_application_id", "mails", ["application_id"], unique=False)
+    op.create_index(
+        "ix_mails_application_id",
+        "mails",
+        ["application_id"],
+        unique=False,
+        sqlite_where=sa.text("application_id IS NOT NULL"),
+        postgresql_where=sa.text("application_id IS NOT NULL"),
+    )
     op.create_index(
         "ix_mails_unclean_end",
         "mails",
