@@ -27,7 +27,7 @@ from storage import committer
 from storage.clock import Clock
 from storage.columns import to_micros
 from storage.effects import UNCLEAN_END, Applied, Change, Unit
-from storage.mail_queue import Arrival, Origin, arrival, content_of
+from storage.mail_queue import Arrival, Origin, arrival, content_of, waiting_inbound
 from storage.models import AuditEvent, Mail, MailAddress, Recipient, Request
 from storage.states import State
 from storage.store import Store, new_key
@@ -230,13 +230,12 @@ async def test_a_backlog_longer_than_one_scan_is_worked_off_in_order(store_url, 
 
 @only_sqlite
 async def test_what_arrives_while_it_reads_what_waits_keeps_its_order(store_url, monkeypatch):
-    read = worker_module.waiting_inbound
     scans = [(threading.Event(), threading.Event()) for _ in range(2)]
     next_scan = iter(scans)
 
     def held_up(session: Session, limit: int) -> list[tuple[int, str, datetime]]:
         """The scan; the first two stand still when they have read."""
-        rows = read(session, limit)
+        rows = waiting_inbound(session, limit)
         for reached, go_on in next_scan:
             reached.set()
             go_on.wait(10)
