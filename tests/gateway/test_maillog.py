@@ -92,6 +92,7 @@ def test_above_info_the_events_of_mails_are_left_out():
 def test_without_a_started_log_events_are_no_matter():
     a_life()
     maillog._event(17, "received")
+    assert maillog._state.writer is None
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -267,6 +267,7 @@ async def test_a_client_that_never_reads_its_replies_is_dropped():
         await until(lambda: policy.ends)
         await until(lambda: not listener.live)
         await flooding.stop()
+    assert len(policy.ends) == 1
 
 
 @both_loops

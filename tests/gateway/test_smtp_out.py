@@ -226,6 +226,7 @@ async def test_a_peer_that_left_is_noticed(server):
     server.connections[0].cut()
     await until(lambda: not connection.usable)
     await connection.close()
+    assert not connection.usable
 
 
 async def test_a_peer_that_leaves_at_quit_is_no_trouble(server):
