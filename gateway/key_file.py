@@ -50,6 +50,7 @@ def _make(path: Path) -> None:
         path.parent.mkdir(parents=True, mode=0o700)
     # Written whole before it gets its name, so that no other process ever reads half a key.
     draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)  # of a process of that number that died over it
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(_BYTES) + "\n")

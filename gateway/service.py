@@ -238,7 +238,8 @@ class Service:
                 log.exception("the start of use is tried again in a minute")
             self._new_day.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._new_day.wait(), min(_seconds_to_midnight(now), 60.0))
+                async with asyncio.timeout(min(_seconds_to_midnight(now), 60.0)):
+                    await self._new_day.wait()
 
 
 def _called(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:

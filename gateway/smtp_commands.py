@@ -18,6 +18,7 @@ from gateway.smtp_paths import PathError, parse_mail, parse_rcpt
 from gateway.smtp_replies import Reply
 from gateway.smtp_session import Envelope, ListenerPolicy, Session
 
+_LONGEST_NAME = 255  # octets of a domain (RFC 5321 §4.5.3.1.2); what is kept of anything longer
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -64,7 +65,7 @@ class SmtpCommands(ABC):
             self._answer(replies.HELO_SYNTAX)
             return False
         self._reset_envelope()
-        self.session.helo = hostname.encode("ascii", "backslashreplace").decode("ascii")
+        self.session.helo = hostname.encode("ascii", "backslashreplace").decode("ascii")[:_LONGEST_NAME]
         return True
 
     async def smtp_MAIL(self, arg: str | None) -> None:

@@ -86,6 +86,7 @@ class Worker:
         self._early: list[Arrival] = []  # what arrived while behind, since the latest scan began
         self._early_bytes = 0
         self._stopping = False
+        self._stopped = asyncio.Event()  # wakes those that wait for a mail to be due
 
     async def start(self) -> None:
         """Take up what waits in the store, then whatever arrives."""
@@ -97,8 +98,10 @@ class Worker:
     async def stop(self) -> None:
         """Finish what is being handled and take up nothing more."""
         self._stopping = True
+        self._stopped.set()
         if self._scanner is not None:
             self._scanner.cancel()
+            await asyncio.gather(self._scanner, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
         for task in self._tasks:
@@ -143,7 +146,8 @@ class Worker:
     async def _scan(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rescan.wait(), _SCAN_EVERY)
+                async with asyncio.timeout(_SCAN_EVERY):
+                    await self._rescan.wait()
             self._rescan.clear()
             self._early.clear()
             self._early_bytes = 0
@@ -167,7 +171,9 @@ class Worker:
             waiting = queue[0]
             pause = (waiting.due_at - self._clock.now()).total_seconds()
             if pause > 0:
-                await asyncio.sleep(min(pause, _SCAN_EVERY))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(pause, _SCAN_EVERY)):
+                        await self._stopped.wait()
                 continue
             if await self._take(waiting):
                 queue.remove(waiting)
@@ -238,7 +244,8 @@ class Worker:
         if result is not None:
             unit = resend(self._database.new_key, unit, result, arrival, now)
         outcome = await self._database.apply(unit)
-        log.info("mail %s is a repeat%s", arrival.mail_id, "; its result is sent again" if result else "")
+        note = "a repeat; its result is sent again" if result else "a repeat"
+        maillog.decided(arrival.mail_id, arrival.rcpt_to, "duplicate", note)
         return isinstance(outcome, Applied) or outcome.reason == "state"
 
     async def _failed(
@@ -269,8 +276,9 @@ class Worker:
 
     async def _set_aside(self, arrival: Arrival, reason: str) -> None:
         now = self._clock.now()
-        log.error("mail %s is parked: %s", arrival.mail_id, reason)
         await self._database.run(lambda session: self._park(session, arrival, reason, now))
+        log.error("mail %s is parked: %s", arrival.mail_id, reason)
+        maillog.decided(arrival.mail_id, arrival.rcpt_to, "parked", reason)
 
 
 def _insert_in_order(queue: deque[_Waiting], waiting: _Waiting) -> None:

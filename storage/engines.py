@@ -16,6 +16,7 @@ from typing import Any
 import pysqlite3.dbapi2 as pysqlite
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from storage.failures import StoreRefused
@@ -66,6 +67,9 @@ def open_engines(url: str) -> Engines:
     engines = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
     try:
         _read_back(engines)
+    except DBAPIError as error:
+        engines.dispose()
+        raise StoreRefused(f"the store cannot be opened: {error.orig}") from error
     except BaseException:
         engines.dispose()
         raise

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 mail_app = typer.Typer(no_args_is_help=True, help="Mails in the store.")
 
+_KEYS = 1 << 63
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
@@ -54,7 +56,7 @@ def explain(
     """Say where each recipient of a mail stands, why, and what was tried."""
     from gateway.cli.opening import opened_store
 
-    if not mail_id.isdigit():
+    if not (mail_id.isascii() and mail_id.isdigit() and int(mail_id) < _KEYS):
         raise typer.BadParameter("a mail id is a number", param_hint="MAIL_ID")
     with opened_store(invocation(context)) as opened:
         found = opened.store.read(lambda session: _explained(session, int(mail_id)))
@@ -104,7 +106,7 @@ def _mail(mail: Mail, recipients: list[Recipient]) -> dict[str, Any]:
                 "state": row.state,
                 "destination": row.lane,
                 "attempts": row.attempts,
-                "last_reply": row.last_reply,
+                "last_reply": masked_address(row.last_reply),
             }
             for row in recipients
         ],
@@ -114,6 +116,7 @@ def _mail(mail: Mail, recipients: list[Recipient]) -> dict[str, Any]:
 def _explained(session: Session, mail_id: int) -> dict[str, Any] | None:
     from sqlalchemy import select
 
+    from gateway.maillog import masked_address
     from storage.models import Attempt, Mail, Recipient
 
     mail = session.get(Mail, mail_id)
@@ -140,7 +143,7 @@ def _explained(session: Session, mail_id: int) -> dict[str, Any] | None:
                     "at": attempt.attempted_at.isoformat(timespec="milliseconds"),
                     "outcome": attempt.outcome,
                     "stage": attempt.stage,
-                    "reply": attempt.reply,
+                    "reply": masked_address(attempt.reply),
                 }
                 for attempt in tries
             ],

@@ -37,18 +37,20 @@ def serve(
     from gateway import maillog
     from gateway.key_file import KeyFileRefused
     from gateway.service import Role, Service
-    from storage.failures import StoreBroken, StoreRefused
+    from storage.failures import StoreBroken, StoreBusy, StoreFull, StoreRefused
 
     settings = invocation(context).settings()
     try:
         chosen = frozenset(Role(name.strip()) for name in roles.split(",") if name.strip())
     except ValueError:
-        raise typer.BadParameter(f"roles are {', '.join(Role)}", param_hint="--roles") from None
+        chosen = frozenset()
+    if not chosen:
+        raise typer.BadParameter(f"roles are {', '.join(Role)}", param_hint="--roles")
     _raise_descriptor_limit()
     writer = maillog.start(settings.log.level, settings.log.format)
     try:
         _run(settings, Service(settings, chosen), stdlib_loop=stdlib_loop)
-    except (StoreRefused, KeyFileRefused, OSError) as error:
+    except (StoreRefused, StoreBusy, StoreFull, KeyFileRefused, OSError) as error:
         refuse(str(error))
     except StoreBroken as error:
         refuse(f"the store cannot be written to, so the service ends: {error}")

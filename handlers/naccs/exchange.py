@@ -181,7 +181,10 @@ class Exchange:
         )
 
     def _result(self, arrival: Arrival, view: MapView, now: datetime) -> Unit | Unhandled:
-        binding = view.binding(arrival.rcpt_to.lower(), jst_date(now))
+        key = arrival.rcpt_to.lower()
+        # A result that carries its requester's row stays that owner's, whoever has the address now.
+        bound = arrival.address_id is not None
+        binding = view.binding_of_row(key, arrival.address_id) if bound else view.binding(key, jst_date(now))
         if binding is None:
             return Unhandled(f"the map has no terminal for {arrival.rcpt_to} today")
         headers, body = message.body_of(arrival.content)

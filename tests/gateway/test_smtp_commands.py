@@ -194,7 +194,7 @@ async def test_every_mail_has_an_envelope_object_of_its_own():
 async def test_recipients_are_limited():
     policy = ScriptedPolicy()
     async with listening(policy, recipients=2) as listener, connected(listener) as client:
-        assert await client.say("HELO c", MAIL, RCPT, RCPT, RCPT) == [
+        assert await client.say("HELO c", MAIL, RCPT, "RCPT TO:<c@x.example>", "RCPT TO:<d@x.example>") == [
             "250", "250 2.1.0", "250 2.1.5", "250 2.1.5", "452 4.5.3",
         ]  # fmt: skip
         assert await client.say("DATA", ".") == ["354", "250 2.0.0"]
@@ -227,3 +227,12 @@ async def test_smtplib_delivers_a_mail_with_dots_and_gets_its_bytes_through():
         await asyncio.to_thread(send, *listener.address)
     assert policy.taken[0].content == b"Subject: s\r\n\r\n.one\r\n..two\r\n.\r\n"
     assert policy.ends[0][1] is False
+
+
+@both_loops
+async def test_the_same_recipient_twice_is_one_recipient():
+    policy = ScriptedPolicy()
+    async with listening(policy) as listener, connected(listener) as client:
+        await client.say("HELO c", MAIL, RCPT, RCPT, "DATA")
+        assert await client.say("hello\r\n.") == ["250 2.0.0"]
+    assert len(policy.taken[0].recipients) == 1

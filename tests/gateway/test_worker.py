@@ -23,7 +23,7 @@ from gateway.worker import Worker, _insert_in_order, _Waiting
 from handlers.naccs.exchange import Exchange, ExchangeSettings
 from handlers.outcomes import PermanentFailure, TemporaryFailure
 from handlers.terminals import change_map
-from storage import committer, mail_queue
+from storage import committer
 from storage.clock import Clock
 from storage.columns import to_micros
 from storage.effects import UNCLEAN_END, Applied, Change, Unit

@@ -325,6 +325,14 @@ def test_a_request_is_answered_to_its_own_row_after_the_address_went_to_another_
     assert unit.queued[0].recipient.address_id == ROW
 
 
+def test_a_result_that_carries_its_row_stays_with_the_owner_who_asked():
+    ended = replace(BOUND, effective_until=NOW.date())
+    other = replace(BOUND, address_id=99, terminal="60778S", office_code="CT0002", ip="127.20.14.13")
+    unit = decide(a_result(address_id=ROW), a_map(ended, other))
+    assert unit.queued[0].lane == LANE
+    assert unit.queued[0].recipient.address_id == ROW
+
+
 def test_a_request_whose_row_is_not_in_the_map_is_set_aside():
     other = replace(BOUND, address_id=99)
     for view in (a_map(other), a_map(binding(address="X@X.EXAMPLE"))):
