@@ -226,7 +226,7 @@ class LaneOrder:
     def take_created_before(self, instant: datetime) -> list[Waiting]:
         """Take those at the head that are older out of the order."""
         taken = []
-        while self._ready and self._ready[0].outbound.created_at <= instant:
+        while self._ready and self._ready[0].outbound.waiting_since <= instant:
             taken.append(self._ready.popleft())
         return taken
 
@@ -280,11 +280,15 @@ def outbound_of(enqueue: Enqueue, sequence: int) -> Outbound:
         rcpt_to=recipient.rcpt_to,
         created_at=created_at,
         due_at=created_at if same else from_micros(recipient.due_at),
+        waiting_since=created_at if recipient.waiting_since is None else from_micros(recipient.waiting_since),
         header=recipient.header,
         body_offset=recipient.body_offset,
         attempts=0,
         in_doubt=0,
         address_id=recipient.address_id,
+        output_code=recipient.output_code,
+        map_version=recipient.map_version,
+        request_id=recipient.request_id,
         content=None,
     )
 

@@ -18,17 +18,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from gateway.setting_values import (
     AddressPattern,
     CenterAddress,
+    ContentType,
     Count,
     Domain,
     Host,
     ListenPort,
     MailAddress,
-    MailAddresses,
     Networks,
     NumberRange,
+    OutputCode,
     Port,
     PositiveSeconds,
+    ProcedureCodes,
     Seconds,
+    ServiceHours,
     hide_passwords,
     is_loopback,
     read_list,
@@ -46,15 +49,19 @@ class PeerCheck(StrEnum):
     NETWORKS = "networks"  # any IP in naccs.peer_networks, for users behind address translation
 
 
-class BackendMode(StrEnum):
-    """What stands behind the gateway and carries out the procedures."""
+class SecondRequest(StrEnum):
+    """What becomes of a request whose mail address has one outstanding already."""
 
-    SIMULATOR = "simulator"  # built in; answers every procedure with a normal result
+    QUEUE = "queue"  # it waits, and has its own life from its receipt
+    REFUSE = "refuse"  # it is answered A0011
 
 
-class SmarthostTls(StrEnum):
-    NONE = "none"
-    REQUIRED = "required"
+class FetchNotice(StrEnum):
+    """When a fetch by SYG is answered by a notification of its own, beside the messages that come again."""
+
+    WHEN_EMPTY = "when_empty"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class Section(BaseModel):
@@ -126,6 +133,13 @@ class NaccsSettings(Section):
     peer_check: PeerCheck = PeerCheck.TERMINAL
     peer_networks: Networks = ()
     repeat_window: Seconds = 30  # 0: nothing counts as a repeat
+    second_request: SecondRequest = SecondRequest.QUEUE
+    service_hours: ServiceHours = ""  # "08:30-19:00" in Japan; "" = always; a user's own hours go before
+    stopped_procedures: ProcedureCodes = ()  # answered A0002 for the time being
+    syg_list_code: OutputCode = "SYG0001"  # output information code of the list of undelivered messages
+    syg_fetch_notice: FetchNotice = FetchNotice.WHEN_EMPTY
+    fill_terminal_name: bool = False  # bytes 45-50 of our own results
+    result_content_type: ContentType = "Text/plain"
     max_connections: Count = 1000
     idle_timeout: PositiveSeconds = 300
 
@@ -177,47 +191,6 @@ class SupportSettings(Section):
     reviewer_address: MailAddress = Field(default_factory=lambda data: f"reviewer@{data['domain']}")
     operator_address: MailAddress = Field(default_factory=lambda data: f"operator@{data['domain']}")
     desk: Annotated[tuple[Desk, ...], BeforeValidator(read_list)] = TEST_DESKS
-
-
-class BackendSettings(Section):
-    mode: BackendMode = BackendMode.SIMULATOR
-    address: MailAddress = "BACKEND@SMTP.CENTER.EXAMPLE"
-    networks: Networks = ()  # this host alone while naccs.host is loopback and nothing is written
-    senders: MailAddresses = Field(default_factory=lambda data: (data["address"],))
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _is_offered(cls, mode: object) -> object:
-        if mode == "smtp":
-            raise ValueError("smtp is not offered by this version")
-        return mode
-
-
-class SmarthostSettings(Section):
-    """The next hop for mail to applicants, reviewers and operators."""
-
-    host: Host = "127.0.0.1"
-    port: Port = 25
-    tls: SmarthostTls = Field(
-        default_factory=lambda data: SmarthostTls.NONE if is_loopback(data["host"]) else SmarthostTls.REQUIRED
-    )
-    lanes: Count = 4
-
-
-class DeliverySettings(Section):
-    terminal_life: PositiveSeconds = 30 * 60  # after it a message for a terminal is undelivered, and SYG lists it
-    notice_life: PositiveSeconds = 5 * 86400  # after it a notice is expired
-    connect_timeout: PositiveSeconds = 10
-    reply_timeout: PositiveSeconds = 60  # for one reply, the one after the final dot included
-    retry_first: PositiveSeconds = 2
-    retry_max: PositiveSeconds = 300
-    idle_close: PositiveSeconds = 30  # a kept connection without mail is closed after this
-
-    @model_validator(mode="after")
-    def _waits_grow(self) -> Self:
-        if self.retry_first > self.retry_max:
-            raise ValueError("delivery.retry_first must not be longer than delivery.retry_max")
-        return self
 
 
 class MapSettings(Section):

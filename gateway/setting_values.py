@@ -26,6 +26,10 @@ LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DOMAIN = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 MAIL_ADDRESS = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}(?:\.{LABEL})*")
 
+SERVICE_HOURS = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])")
+OUTPUT_CODE = re.compile(r"[A-Z0-9]{7}")
+PROCEDURE_CODE = re.compile(r"[A-Z][A-Z0-9]{2,4}")
+
 PASSWORD_IN_URL = re.compile(r"(?P<before>://[^/@:]*:).*(?=@)|(?P<query>[?&]password=)[^&]*")
 
 
@@ -99,6 +103,32 @@ def check_address_pattern(value: str) -> str:
     return value
 
 
+def check_service_hours(value: str) -> str:
+    """`"08:30-19:00"`, the opening before the closing, up to 24:00; nothing means always."""
+    found = SERVICE_HOURS.fullmatch(value)
+    if value and (found is None or found[1] >= found[2] or found[2] > "24:00"):
+        raise ValueError(f'not service hours: {value!r} (like "08:30-19:00")')
+    return value
+
+
+def check_output_code(value: str) -> str:
+    if not OUTPUT_CODE.fullmatch(value):
+        raise ValueError(f"not 7 capitals and digits: {value!r} (with an asterisk a client takes it for a result)")
+    return value
+
+
+def check_procedure_code(value: str) -> str:
+    if not PROCEDURE_CODE.fullmatch(value):
+        raise ValueError(f"not a procedure code: {value!r}")
+    return value
+
+
+def check_content_type(value: str) -> str:
+    if value.lower() not in ("text/plain", "text/xml"):
+        raise ValueError(f"must be Text/plain or Text/xml, not {value!r}")
+    return value
+
+
 def check_center_address(value: str) -> str:
     if len(check_mail_address(value)) > LONGEST_MAIL_ADDRESS:
         raise ValueError(f"longer than {LONGEST_MAIL_ADDRESS} characters: {value!r}")
@@ -145,3 +175,7 @@ Networks = Annotated[
     PlainSerializer(_networks_as_text),
 ]
 MailAddresses = Annotated[tuple[MailAddress, ...], BeforeValidator(read_list)]
+ServiceHours = Annotated[str, AfterValidator(check_service_hours)]
+OutputCode = Annotated[str, AfterValidator(check_output_code)]
+ContentType = Annotated[str, AfterValidator(check_content_type)]
+ProcedureCodes = Annotated[tuple[Annotated[str, AfterValidator(check_procedure_code)], ...], BeforeValidator(read_list)]

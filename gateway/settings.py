@@ -25,10 +25,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.setting_destinations import BackendMode, BackendSettings, DeliverySettings, SmarthostSettings
 from gateway.setting_sections import (
-    BackendSettings,
     CenterSettings,
-    DeliverySettings,
     LogSettings,
     MapSettings,
     NaccsSettings,
@@ -36,7 +35,6 @@ from gateway.setting_sections import (
     PublicSettings,
     SandboxSettings,
     SecretsSettings,
-    SmarthostSettings,
     StoreSettings,
     SupportSettings,
 )
@@ -96,7 +94,7 @@ class Settings(BaseSettings):
             return self
         if "mode" not in self.backend.model_fields_set:
             raise ValueError("backend.mode must be written out when naccs.host is not loopback")
-        if not self.sandbox.enabled:
+        if self.backend.mode is BackendMode.SIMULATOR and not self.sandbox.enabled:
             raise ValueError("backend.mode: simulator needs sandbox.enabled = true when naccs.host is not loopback")
         return self
 

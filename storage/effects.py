@@ -72,6 +72,8 @@ class NewRecipient:
     address_id: int | None = None
     output_code: str = ""
     map_version: int | None = None
+    waiting_since: int | None = None  # None: created_at
+    request_id: int | None = None
 
     def values(self) -> tuple[Any, ...]:
         """The row, in the order of `RECIPIENT_COLUMNS`."""
@@ -94,6 +96,8 @@ class NewRecipient:
             self.address_id,
             self.output_code,
             self.map_version,
+            self.created_at if self.waiting_since is None else self.waiting_since,
+            self.request_id,
         )
 
 
@@ -190,6 +194,8 @@ RECIPIENT_COLUMNS = (
     "address_id",
     "output_code",
     "map_version",
+    "waiting_since",
+    "request_id",
 )
 RECIPIENT = InsertKind("recipients", RECIPIENT_COLUMNS)
 QUEUED_RECIPIENT = InsertKind("recipients", (*RECIPIENT_COLUMNS, "lane", "lane_sequence"))
@@ -203,6 +209,7 @@ REQUEST = InsertKind(
         "handover",
         "input_number",
         "received_at",
+        "outstanding_until",
         "answered_at",
         "result_mail_id",
     ),
@@ -231,7 +238,38 @@ RECIPIENT_HANDLED = ChangeKind(
         SELECT 1 FROM mails AS earlier JOIN mails AS this ON this.id = recipients.mail_id
         WHERE earlier.unclean_end_at IS NOT NULL AND earlier.content_hash = v.content_hash
         AND earlier.received_at >= v.repeat_after AND earlier.id < this.id
-        AND earlier.mail_from = this.mail_from AND earlier.listener = this.listener)""",
+        AND earlier.mail_from = this.mail_from AND earlier.listener = this.listener
+        AND EXISTS (SELECT 1 FROM recipients AS before WHERE before.mail_id = earlier.id
+        AND before.direction = 'inbound' AND before.rcpt_to = recipients.rcpt_to))""",
+    "recipients.id",
+)
+# Of an address with an outstanding request nothing more is taken, where the settings say so.
+ADDRESS_FREE = ChangeKind(
+    "recipients",
+    (("id", type_bigint), ("address_id", type_bigint), ("now", type_bigint)),
+    "last_reply = recipients.last_reply",
+    """recipients.id = v.id AND NOT EXISTS (SELECT 1 FROM requests AS other
+        WHERE other.address_id = v.address_id AND other.answered_at IS NULL
+        AND other.outstanding_until > v.now)""",
+    "recipients.id",
+)
+# A result belongs to its oldest outstanding request, else to the latest that was answered: one has several outputs.
+RESULT_CORRELATED = ChangeKind(
+    "recipients",
+    (
+        ("id", type_bigint),
+        ("address_id", type_bigint),
+        ("handover", type_text),
+        ("input_number", type_text),
+    ),
+    """request_id = COALESCE(
+        (SELECT r.id FROM requests AS r WHERE r.handover = v.handover AND r.address_id = v.address_id
+        AND r.input_number = v.input_number AND r.answered_at IS NULL AND r.claimed_at IS NOT NULL
+        ORDER BY r.id LIMIT 1),
+        (SELECT r.id FROM requests AS r WHERE r.handover = v.handover AND r.address_id = v.address_id
+        AND r.input_number = v.input_number AND r.answered_at IS NOT NULL AND r.claimed_at IS NOT NULL
+        ORDER BY r.id DESC LIMIT 1))""",
+    "recipients.id = v.id",
     "recipients.id",
 )
 RECIPIENT_DEFERRED = ChangeKind(
@@ -276,8 +314,75 @@ REQUEST_ANSWERED = ChangeKind(
     "answered_at = v.answered_at, result_mail_id = v.result_mail_id",
     "requests.id = (SELECT r.id FROM requests AS r WHERE r.address_id = v.address_id "
     "AND r.handover = v.handover AND r.input_number = v.input_number AND r.answered_at IS NULL "
-    "ORDER BY r.id LIMIT 1)",
+    "AND r.claimed_at IS NOT NULL ORDER BY r.id LIMIT 1)",
     "requests.result_mail_id",
+)
+# The hand-over begins: from here on the request may have arrived. One outstanding request per mail address.
+REQUEST_CLAIMED = ChangeKind(
+    "requests",
+    (("id", type_bigint), ("lease_token", type_bigint), ("claimed_at", type_bigint)),
+    "claimed_at = v.claimed_at",
+    """requests.id = v.id AND requests.claimed_at IS NULL AND requests.answered_at IS NULL
+        AND EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = 'backend' AND lanes.lease_token = v.lease_token)
+        AND (requests.outstanding_until IS NULL OR NOT EXISTS (SELECT 1 FROM requests AS other
+        WHERE other.address_id = requests.address_id AND other.answered_at IS NULL
+        AND other.claimed_at IS NOT NULL AND other.id <> requests.id
+        AND other.outstanding_until > v.claimed_at))""",
+    "requests.id",
+)
+# It surely did not arrive: the address is free again, and the request may be answered or handed over anew.
+REQUEST_UNCLAIMED = ChangeKind(
+    "requests",
+    (("id", type_bigint),),
+    "claimed_at = NULL",
+    "requests.id = v.id AND requests.answered_at IS NULL",
+    "requests.id",
+)
+REQUEST_IN_DOUBT = ChangeKind(
+    "requests",
+    (("id", type_bigint),),
+    "in_doubt = TRUE",
+    "requests.id = v.id AND requests.claimed_at IS NOT NULL",
+    "requests.id",
+)
+# The gateway's own answer to a request that was never handed over.
+REQUEST_REFUSED = ChangeKind(
+    "requests",
+    (("id", type_bigint), ("answered_at", type_bigint), ("result_mail_id", type_bigint)),
+    "answered_at = v.answered_at, result_mail_id = v.result_mail_id",
+    "requests.id = v.id AND requests.answered_at IS NULL AND requests.claimed_at IS NULL",
+    "requests.id",
+)
+# The circuit breaker of a lane as others may see it; its holder alone writes it.
+LANE_BREAKER = ChangeKind(
+    "lanes",
+    (
+        ("lane", type_text),
+        ("lease_token", type_bigint),
+        ("down_since", type_bigint),
+        ("failures", type_bigint),
+        ("last_failure", type_text),
+        ("next_try_at", type_bigint),
+    ),
+    "down_since = v.down_since, failures = v.failures, last_failure = v.last_failure, "
+    "next_try_at = v.next_try_at, told_at = CASE WHEN v.down_since IS NULL THEN NULL ELSE lanes.told_at END",
+    "lanes.lane = v.lane AND lanes.lease_token = v.lease_token",
+    "lanes.lane",
+)
+# A terminal that speaks to us is there: its lane tries at once. Of a lane that is up nothing is written.
+LANE_HEARD = ChangeKind(
+    "lanes",
+    (("lane", type_text), ("flushed_at", type_bigint)),
+    "flushed_at = v.flushed_at",
+    "lanes.lane = v.lane AND lanes.down_since IS NOT NULL",
+    "lanes.lane",
+)
+LANE_ENDPOINT = ChangeKind(
+    "lanes",
+    (("lane", type_text), ("lease_token", type_bigint), ("endpoint", type_text), ("endpoint_since", type_bigint)),
+    "endpoint = v.endpoint, endpoint_since = v.endpoint_since",
+    "lanes.lane = v.lane AND lanes.lease_token = v.lease_token",
+    "lanes.lane",
 )
 SECRET_FORGOTTEN = ChangeKind(
     "mails",
@@ -295,10 +400,19 @@ UNCLEAN_END = ChangeKind(
 )
 
 CHANGE_ORDER: Sequence[ChangeKind] = (
+    ADDRESS_FREE,
     RECIPIENT_HANDLED,
     RECIPIENT_DEFERRED,
     RECIPIENT_OUTCOME,
+    REQUEST_CLAIMED,
+    REQUEST_UNCLAIMED,
+    REQUEST_IN_DOUBT,
+    REQUEST_REFUSED,
+    RESULT_CORRELATED,
     REQUEST_ANSWERED,
+    LANE_BREAKER,
+    LANE_HEARD,
+    LANE_ENDPOINT,
     SECRET_FORGOTTEN,
     UNCLEAN_END,
 )

@@ -77,6 +77,7 @@ class Outbound:
     rcpt_to: str
     created_at: datetime
     due_at: datetime
+    waiting_since: datetime  # what its life is counted from
     header: bytes | None
     body_offset: int
     attempts: int
@@ -84,6 +85,7 @@ class Outbound:
     address_id: int | None
     output_code: str = ""
     map_version: int | None = None
+    request_id: int | None = None
     content: bytes | None = None
 
     def wire_bytes(self, content: bytes) -> bytes:
@@ -314,6 +316,7 @@ def _outbound(row: Recipient, lane: str, content: bytes | None) -> Outbound:
         rcpt_to=row.rcpt_to,
         created_at=row.created_at,
         due_at=row.due_at,
+        waiting_since=row.waiting_since,
         header=row.header,
         body_offset=row.body_offset,
         attempts=row.attempts,
@@ -321,6 +324,7 @@ def _outbound(row: Recipient, lane: str, content: bytes | None) -> Outbound:
         address_id=row.address_id,
         output_code=row.output_code,
         map_version=row.map_version,
+        request_id=row.request_id,
         content=content,
     )
 
@@ -385,6 +389,7 @@ def resend(key: Callable[[], int], unit: Unit, result: Outbound, arrival: Arriva
         address_id=result.address_id,
         output_code=result.output_code,
         map_version=result.map_version,
+        request_id=result.request_id,
     )
     detail = f"the same mail came again as {arrival.mail_id}"
     event = Insert(AUDIT, (key(), micros, "gateway", "result-resent", f"mail:{result.mail_id}", detail))

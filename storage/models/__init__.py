@@ -17,9 +17,10 @@ from storage.models.map import (
     MapVersion,
     Office,
     OfficeUser,
+    OutputDestination,
     Reservation,
 )
-from storage.models.queue import Attempt, Lane, Mail, MailContent, MailFingerprint, Recipient, Request
+from storage.models.queue import Attempt, Lane, LanePause, Mail, MailContent, MailFingerprint, Recipient, Request
 from storage.models.service import AuditEvent, ClockOffset, Node
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ClockOffset",
     "Contact",
     "Lane",
+    "LanePause",
     "Line",
     "LogicalTerminal",
     "Mail",
@@ -42,6 +44,7 @@ __all__ = [
     "Node",
     "Office",
     "OfficeUser",
+    "OutputDestination",
     "ReceiptCounter",
     "Recipient",
     "Request",

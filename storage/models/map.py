@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from storage.columns import Base, Instant, Key, KeyType
@@ -95,6 +95,7 @@ class LogicalTerminal(Base):
     ip_address: Mapped[str | None] = mapped_column(String(64))  # LAN側IPアドレス
     port: Mapped[int | None] = mapped_column()  # null: naccs.terminal_port
     codec: Mapped[str] = mapped_column(String(20), default="euc_jp")
+    left_to_backend: Mapped[str] = mapped_column(Text, default="", server_default="")  # checks the gateway skips, separated by a space
     effective_from: Mapped[date] = mapped_column()
     effective_until: Mapped[date | None] = mapped_column()
     application_id: Mapped[int | None] = mapped_column(KeyType)  # the application that issued it
@@ -142,6 +143,25 @@ class OfficeUser(Base):
     identification_number: Mapped[str] = mapped_column(String(3))
     password_mac: Mapped[bytes] = mapped_column(LargeBinary(32))  # HMAC-SHA-256 under a key outside the store
     procedures: Mapped[str] = mapped_column(Text, default="*")  # codes separated by a space; * = all
+    service_hours: Mapped[str] = mapped_column(String(11), default="", server_default="")  # "08:30-19:00" JST; "" = the centre's
+    barred: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class OutputDestination(Base):
+    """A third party's mail address that gets each output of one code (宛先管理, EXC), in JST days.
+
+    With a user code, only outputs of that user's requests.
+    """
+
+    __tablename__ = "output_destinations"
+    __table_args__ = (Index("ix_output_destinations_address_id", "address_id"),)
+
+    id: Mapped[Key]
+    output_code: Mapped[str] = mapped_column(String(7))  # output information code, without its filling
+    user_code: Mapped[str] = mapped_column(String(5), default="")  # "" = every user's
+    address_id: Mapped[int] = mapped_column(KeyType, ForeignKey("mail_addresses.id"))
+    effective_from: Mapped[date] = mapped_column()
+    effective_until: Mapped[date | None] = mapped_column()
 
 
 class MapVersion(Base):

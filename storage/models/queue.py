@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.columns import Base, Instant, Key, KeyType, UtcTimestamp
@@ -92,6 +92,13 @@ class Recipient(Base):
             postgresql_where=text("state = 'undelivered'"),
         ),
         Index("ix_recipients_mail_id", "mail_id"),
+        # Results of the backend alone: what else belongs to a request hangs on its mail.
+        Index(
+            "ix_recipients_request_id",
+            "request_id",
+            sqlite_where=text("direction = 'inbound' AND request_id IS NOT NULL"),
+            postgresql_where=text("direction = 'inbound' AND request_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Key]
@@ -101,6 +108,7 @@ class Recipient(Base):
     state: Mapped[str] = mapped_column(String(12))
     created_at: Mapped[Instant]
     due_at: Mapped[Instant]
+    waiting_since: Mapped[datetime] = mapped_column(UtcTimestamp, server_default="0")  # what its life is counted from: queued, or queued again
     finished_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
     attempts: Mapped[int] = mapped_column(default=0)
     handler_failures: Mapped[int] = mapped_column(default=0)
@@ -115,6 +123,7 @@ class Recipient(Base):
     address_id: Mapped[int | None] = mapped_column(KeyType)
     output_code: Mapped[str] = mapped_column(String(7), default="")  # output information code, for SYG
     map_version: Mapped[int | None] = mapped_column(KeyType)
+    request_id: Mapped[int | None] = mapped_column(KeyType)  # the request it hands on, answers or belongs to
 
 
 class Lane(Base):
@@ -130,7 +139,32 @@ class Lane(Base):
     state: Mapped[str] = mapped_column(String(8), default="idle")  # idle | sending
     lease_node: Mapped[int | None] = mapped_column()
     lease_token: Mapped[int | None] = mapped_column(KeyType)
-    paused_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
+    # The circuit breaker, written when the destination stops answering, at each probe, and when it answers again.
+    down_since: Mapped[datetime | None] = mapped_column(UtcTimestamp)
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
+    last_failure: Mapped[str] = mapped_column(String(512), default="", server_default="")
+    next_try_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
+    told_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # the operator knows that it is down
+    flushed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # try at once: an operator, or its SYG or TCC
+    # The backend's lane alone: which of its two addresses is in use, since when, and what an operator wants.
+    endpoint: Mapped[str] = mapped_column(String(8), default="primary", server_default="primary")  # primary | backup
+    endpoint_since: Mapped[datetime | None] = mapped_column(UtcTimestamp)
+    wanted_endpoint: Mapped[str] = mapped_column(String(8), default="", server_default="")  # "" = automatic
+    drill_until: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # the wanted endpoint is let go then
+
+
+class LanePause(Base):
+    """A time in which a lane sends nothing; while it is open the lane is paused. It ages no mail of the lane."""
+
+    __tablename__ = "lane_pauses"
+    __table_args__ = (Index("ix_lane_pauses_lane", "lane"),)
+
+    id: Mapped[Key]
+    lane: Mapped[str] = mapped_column(String(64))
+    paused_at: Mapped[Instant]
+    resumed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
+    actor: Mapped[str] = mapped_column(String(80))
+    reason: Mapped[str] = mapped_column(String(200), default="")
 
 
 class Attempt(Base):
@@ -150,18 +184,24 @@ class Attempt(Base):
 class Request(Base):
     """A processing request (処理要求電文): passed to the backend and waiting for its result, or answered by us.
 
-    Neither `handover` (電文引継情報) nor `input_number` (入力情報特定番号) is unique.
+    Neither `handover` (電文引継情報) nor `input_number` (入力情報特定番号) is unique. It is outstanding while it is
+    claimed, not answered, and `outstanding_until` lies ahead.
     """
 
     __tablename__ = "requests"
     __table_args__ = (
+        Index("ix_requests_correlation", "handover", "address_id", "input_number"),
         Index(
-            "ix_requests_outstanding",
+            "ix_requests_unanswered",
             "address_id",
-            "handover",
-            "input_number",
             sqlite_where=text("answered_at IS NULL"),
             postgresql_where=text("answered_at IS NULL"),
+        ),
+        Index(
+            "ix_requests_awaited",
+            "outstanding_until",
+            sqlite_where=text("answered_at IS NULL AND overdue_at IS NULL AND outstanding_until IS NOT NULL"),
+            postgresql_where=text("answered_at IS NULL AND overdue_at IS NULL AND outstanding_until IS NOT NULL"),
         ),
     )
 
@@ -171,6 +211,11 @@ class Request(Base):
     handover: Mapped[str] = mapped_column(String(26))
     input_number: Mapped[str] = mapped_column(String(10))
     received_at: Mapped[Instant]
+    claimed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # its hand-over began; it may have arrived
+    outstanding_until: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # null: no result is awaited
+    in_doubt: Mapped[bool] = mapped_column(default=False, server_default=false())  # its hand-over may have arrived and is not tried again
+    late_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
+    overdue_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
     answered_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
     result_mail_id: Mapped[int | None] = mapped_column(KeyType)
 
