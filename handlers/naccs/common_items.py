@@ -26,6 +26,7 @@ from handlers.naccs.fields import (
 CRLF = b"\r\n"
 WIDTH = 398
 WIDTH_WITH_LINE_END = 400
+LAST_PART = "E"  # 最終表示
 MAX_MESSAGE_BYTES = 700_000  # NACCS EDI 4.2, whole message in bytes
 
 # Other clients fill parts of the reserved runs: whatever prints is let through untouched.
@@ -199,6 +200,11 @@ class OutputCommonItems:
     index_handover: str = ""
     destination_control_type: str = ""
     message_length: int = WIDTH_WITH_LINE_END
+
+    @property
+    def is_last_part(self) -> bool:
+        """Whether this is all of an output or the last part of a divided one (最終表示)."""
+        return self.final_indicator == LAST_PART
 
     def encode(self, codec: str = DEFAULT_CODEC) -> bytes:
         """The 400 bytes of the wire, line end included. FieldError where a value does not fit its item."""

@@ -1,23 +1,43 @@
-"""Eligibility check (資格チェック, NACCS EDI 7.2): who may send this request.
+"""Eligibility check (資格チェック, NACCS EDI 7.2): who may send this request, and when.
 
 Pure: the map is asked through EligibilityView, so the caller decides which version of it counts.
-Passwords are compared, never shown.
+Passwords are compared, never shown. The checks stand in one table, in the order of docs/damage.md; each may be
+left to the backend.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
-from handlers.naccs.common_items import InputCommonItems
 from handlers.naccs.message import Request
+from handlers.naccs.results import COMMON_PROCEDURES
+from handlers.naccs.service_hours import Service, service_hours
 
 ALL_PROCEDURES = "*"
 
 # Three to five characters beginning with a letter. Which of them exist is the backend's knowledge.
 _PROCEDURE_CODE = re.compile(r"[A-Z][A-Z0-9]{2,4}")
+
+
+class Check(StrEnum):
+    """The checks by the names a connection uses to leave them to the backend, in the order they are made."""
+
+    SENDER = "sender"
+    OFFICE = "office"
+    USER = "user"
+    IDENTIFICATION = "identification"
+    PASSWORD = "password"  # noqa: S105 - the name of the check
+    BARRED = "barred"
+    HOURS = "hours"
+    PROCEDURE = "procedure"
+    STOPPED = "stopped"
+    QUALIFICATION = "qualification"
 
 
 class EdiUser(Protocol):
@@ -31,6 +51,14 @@ class EdiUser(Protocol):
 
     @property
     def procedures(self) -> Collection[str]: ...
+
+    @property
+    def barred(self) -> bool: ...
+
+    @property
+    def service_hours(self) -> str:
+        """ "HH:MM-HH:MM" JST; empty: those of the whole centre."""
+        ...
 
 
 class EligibilityView(Protocol):
@@ -54,7 +82,23 @@ def password_mac(key: bytes, office_code: str, user_code: str, number: str, pass
     return hmac.digest(key, b"\0".join(parts), "sha256")
 
 
-def check(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request, who sent it, and the user it names; None where no such user is known."""
+
+    request: Request
+    header_from: str | None
+    mail_from_key: str
+    address_office_code: str
+    offices: Collection[str]
+    user: EdiUser | None
+    key: bytes
+    now: datetime
+    default_hours: str
+    stopped: frozenset[str]
+
+
+def check(  # noqa: PLR0913 - the circumstances of one request, each named where it is given
     request: Request,
     *,
     header_from: str | None,
@@ -62,36 +106,125 @@ def check(
     address_office_code: str,
     view: EligibilityView,
     key: bytes,
+    now: datetime,
+    default_hours: str = "",
+    stopped: frozenset[str] = frozenset(),
+    left_to_backend: frozenset[str] = frozenset(),
 ) -> str | None:
     """The code of the first failing check, in the order of docs/damage.md, or None.
 
-    `mail_from_key` is the envelope sender in lower case, `address_office_code` the office of that address.
+    `mail_from_key` is the envelope sender in lower case, `address_office_code` the office of that address,
+    `now` the aware instant the request came. `default_hours` are the service hours of users without their
+    own, `stopped` the procedures nobody may run at present. `left_to_backend` names the checks not made; of
+    the procedures the gateway answers itself every check is made. Where a check was left that would have found
+    that the user does not exist, those that need the user are left with it. ValueError over hours that say none.
     """
     items = request.items
-    if header_from is None or header_from.lower() != mail_from_key:
+    asked = _Asked(
+        request=request,
+        header_from=header_from,
+        mail_from_key=mail_from_key,
+        address_office_code=address_office_code,
+        offices=view.user_code_offices(items.user_code),
+        user=view.user(items.user_code, items.identification_number),
+        key=key,
+        now=now,
+        default_hours=default_hours,
+        stopped=stopped,
+    )
+    left = frozenset[str]() if items.procedure_code in COMMON_PROCEDURES else left_to_backend
+    codes = (look(asked) for name, look in _CHECKS if name not in left)
+    return next((code for code in codes if code is not None), None)
+
+
+def check_other(
+    *,
+    header_from: str | None,
+    mail_from_key: str,
+    now: datetime,
+    default_hours: str = "",
+    left_to_backend: frozenset[str] = frozenset(),
+) -> str | None:
+    """As `check`, for a message of another family than NACCS EDI: it names no user, so only these two are made."""
+    if Check.SENDER not in left_to_backend and not _is_sender(header_from, mail_from_key):
         return "A0013"
-    user = _user(items, address_office_code, view)
-    if isinstance(user, str):
-        return user
-    mac = password_mac(key, user.office_code, items.user_code, items.identification_number, items.password)
-    if not hmac.compare_digest(mac, user.password_mac):
-        return "A0004"
-    if not _PROCEDURE_CODE.fullmatch(items.procedure_code):
-        return "A0001"
-    if ALL_PROCEDURES not in user.procedures and items.procedure_code not in user.procedures:
-        return "A0012"
+    if Check.HOURS not in left_to_backend:
+        return _CODES_OF_SERVICE[service_hours(default_hours).at(now)]
     return None
 
 
-def _user(items: InputCommonItems, address_office_code: str, view: EligibilityView) -> EdiUser | str:
-    """The user who asks, or the code of the first check on the way to it that fails."""
-    offices = view.user_code_offices(items.user_code)
-    if not offices:
-        return "A0003"
-    if address_office_code not in offices:
-        return "A0013"
-    user = view.user(items.user_code, items.identification_number)
-    if user is None:
-        return "A0005"
+def named_checks(text: str) -> frozenset[Check]:
+    """The checks of a list of names separated by spaces. ValueError over a name that is none."""
+    return frozenset(Check(name) for name in text.split())
+
+
+def _is_sender(header_from: str | None, mail_from_key: str) -> bool:
+    return header_from is not None and header_from.lower() == mail_from_key
+
+
+def _sender(asked: _Asked) -> str | None:
+    return None if _is_sender(asked.header_from, asked.mail_from_key) else "A0013"
+
+
+def _office(asked: _Asked) -> str | None:
+    """Whether the user code is of the address's office. Of a code that nobody holds this says nothing."""
     # A user code may be in use at two offices; the identification number then says whose it is.
-    return user if user.office_code == address_office_code else "A0013"
+    offices = asked.offices if asked.user is None else (asked.user.office_code,)
+    return "A0013" if offices and asked.address_office_code not in offices else None
+
+
+def _user(asked: _Asked) -> str | None:
+    return None if asked.offices else "A0003"
+
+
+def _identification(asked: _Asked) -> str | None:
+    # Without the user code there is no number to ask for.
+    return "A0005" if asked.offices and asked.user is None else None
+
+
+def _password(asked: _Asked) -> str | None:
+    user, items = asked.user, asked.request.items
+    if user is None:
+        return None
+    mac = password_mac(asked.key, user.office_code, items.user_code, items.identification_number, items.password)
+    return None if hmac.compare_digest(mac, user.password_mac) else "A0004"
+
+
+def _barred(asked: _Asked) -> str | None:
+    return "A0014" if asked.user is not None and asked.user.barred else None
+
+
+def _hours(asked: _Asked) -> str | None:
+    own = "" if asked.user is None else asked.user.service_hours
+    return _CODES_OF_SERVICE[service_hours(own or asked.default_hours).at(asked.now)]
+
+
+def _procedure(asked: _Asked) -> str | None:
+    return None if _PROCEDURE_CODE.fullmatch(asked.request.items.procedure_code) else "A0001"
+
+
+def _stopped(asked: _Asked) -> str | None:
+    return "A0002" if asked.request.items.procedure_code in asked.stopped else None
+
+
+def _qualification(asked: _Asked) -> str | None:
+    if asked.user is None:
+        return None
+    permitted = asked.user.procedures
+    return None if ALL_PROCEDURES in permitted or asked.request.items.procedure_code in permitted else "A0012"
+
+
+_CODES_OF_SERVICE = {Service.OPEN: None, Service.BEFORE: "A0006", Service.AFTER: "A0010"}
+_CHECKS: tuple[tuple[Check, Callable[[_Asked], str | None]], ...] = (
+    (Check.SENDER, _sender),
+    (Check.OFFICE, _office),
+    (Check.USER, _user),
+    (Check.IDENTIFICATION, _identification),
+    (Check.PASSWORD, _password),
+    # Only who knows the password learns that the user is barred; and no hour of the day helps them.
+    (Check.BARRED, _barred),
+    (Check.HOURS, _hours),
+    (Check.PROCEDURE, _procedure),
+    (Check.STOPPED, _stopped),
+    (Check.QUALIFICATION, _qualification),
+)

@@ -13,8 +13,10 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from handlers.calendar import JST
+from handlers.naccs.vendor_codec import VENDOR_CODECS
 
 DEFAULT_CODEC = "euc_jp"
+KNOWN_CODECS = (DEFAULT_CODEC, *VENDOR_CODECS)  # what a terminal may have as its codec
 
 # Code sets of the column classes, as the bytes that may stand in an item.
 AN_CODES = bytes((0x0A, 0x0D, *range(0x20, 0x24), *range(0x25, 0x5B)))

@@ -31,8 +31,9 @@ MAX_BODY_BYTES = MAX_MESSAGE_BYTES + len(CRLF)
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _FIRST_FIELD = re.compile(rb"[A-Za-z][A-Za-z0-9-]*[ \t]*:")
-_FIELDS = re.compile(
-    rb"^(from|content-type|content-transfer-encoding)[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE | re.IGNORECASE
+# The header fields that are looked at, folded or not: name and value.
+HEADER_FIELDS = re.compile(
+    rb"^(from|content-(?:type|transfer-encoding|disposition))[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE | re.IGNORECASE
 )
 _ADDRESS = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+"
 _MAILBOX = re.compile(
@@ -100,13 +101,13 @@ def body_of(content: bytes) -> tuple[MailHeaders, bytes]:
     offset = _body_offset(content)
     senders: list[bytes] = []
     content_type = transfer_encoding = ""
-    for name, value in _FIELDS.findall(content[:offset]) if offset else ():
+    for name, value in HEADER_FIELDS.findall(content[:offset]) if offset else ():
         match name.lower():
             case b"from":
                 senders.append(value)
             case b"content-type":
                 content_type = content_type or _plain(value)
-            case _:
+            case b"content-transfer-encoding":
                 transfer_encoding = transfer_encoding or _plain(value)
     decode = _DECODERS.get(transfer_encoding)
     headers = MailHeaders(

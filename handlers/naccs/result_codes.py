@@ -1,13 +1,15 @@
-"""Result codes of the system common kind (A) and the two of every procedure that the gateway may meet.
+"""Result codes as data: the kinds by their letter, every code of the system common kind (A), two of each procedure.
 
 A code on the wire is 15 bytes: code, item abbreviation, row number (NACCS EDI 5.2, result-code help). The
-texts are for people: portal, command line and operator mails.
+texts are for people: portal, command line, logs and operator mails. A code that is not in the table has the texts
+of its kind.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 CODE_WIDTH = 15
 CODES_PER_RESULT = 5
@@ -16,6 +18,9 @@ NORMAL = "00000"
 
 _CODE = re.compile(r"[A-Z0-9][0-9]{4}")
 _ITEM = re.compile(r"[A-Z0-9 ]{1,4}")
+_WRITTEN = re.compile(r"(([0A-Z])[0-9]{4})(?:-([A-Z0-9 ]{4})-([0-9]{4}))?", re.ASCII)
+
+Language = Literal["ja", "en"]
 
 
 class ResultCode(NamedTuple):
@@ -28,7 +33,70 @@ class ResultCode(NamedTuple):
     action_en: str
 
 
+class CodeKind(NamedTuple):
+    """A kind of codes, and what holds of each code of it."""
+
+    letter: str
+    name_ja: str
+    name_en: str
+    cause_ja: str
+    cause_en: str
+    action_ja: str
+    action_en: str
+
+
+_KINDS = (
+    CodeKind(
+        "0", "正常終了", "normal end", "処理は正常に終了しました", "The processing ended normally",
+        "対応は不要です", "Nothing needs to be done",
+    ),
+    CodeKind(
+        "U", "入力者資格", "eligibility of the user", "入力者の資格に誤りがあります",
+        "The user may not send this", "利用者コードと利用資格を確認してください",
+        "Check the user code and what the user is qualified for",
+    ),
+    CodeKind(
+        "S", "単項目チェック", "check of one item", "項目の内容に誤りがあります", "An item holds a wrong value",
+        "示された項目を訂正して送信してください", "Correct the item named and send it again",
+    ),
+    CodeKind(
+        "R", "項目関連チェック", "check of items against one another", "項目間の関係に誤りがあります",
+        "Items do not agree with one another", "示された項目と関連する項目を訂正して送信してください",
+        "Correct the item named and those it depends on, and send it again",
+    ),
+    CodeKind(
+        "E", "業務条件チェック", "business condition", "業務の条件を満たしていません",
+        "A condition of the procedure is not met", "業務の状態を確認してやり直してください",
+        "Check the state of the case and redo the procedure",
+    ),
+    CodeKind(
+        "W", "注意喚起", "caution", "処理は終了しましたが注意が必要です",
+        "The processing was done, with a caution", "内容を確認してください。再送信は不要です",
+        "Check what was input; do not send it again",
+    ),
+    CodeKind(
+        "M", "指示", "instruction", "処理結果に指示があります", "The result comes with an instruction",
+        "指示に従ってください", "Follow the instruction",
+    ),
+    CodeKind(
+        "L", "論理", "logical error", "論理エラーです", "A logical error was found",
+        "入力内容を確認してください", "Check what was input",
+    ),
+    CodeKind(
+        "A", "システム共通", "system common", "システム共通のエラーです", "An error common to all procedures",
+        "ヘルプデスクに連絡してください", "Call the help desk",
+    ),
+)  # fmt: skip
+_UNKNOWN_KIND = CodeKind(
+    "", "不明", "unknown", "結果コードを読み取れません", "The result code cannot be read",
+    "ヘルプデスクに連絡してください", "Call the help desk",
+)  # fmt: skip
+
 _TABLE = (
+    ResultCode(
+        "00000", "処理は正常に終了しました", "The processing ended normally",
+        "対応は不要です", "Nothing needs to be done",
+    ),
     ResultCode(
         "A0001", "業務コードがありません", "The procedure code does not exist",
         "業務コードを確認してください", "Check the procedure code",
@@ -106,6 +174,48 @@ _TABLE = (
 )  # fmt: skip
 
 RESULT_CODES = {row.code: row for row in _TABLE}
+CODE_KINDS = {kind.letter: kind for kind in _KINDS}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """A result code for a person, in one language."""
+
+    code: str  # five characters, or what was given where it cannot be read
+    kind: str
+    cause: str
+    action: str
+    item: str = ""  # abbreviation of the item meant; empty: none
+    row: int = 0  # the repetition meant, from 1; 0: none
+
+
+def describe(code: str, language: Language = "ja") -> Description:
+    """What a code of 15 characters means, or of its first five; total: an unknown code has the texts of its kind."""
+    found = _WRITTEN.fullmatch(code.rstrip(" "))
+    if found is None:
+        return _described(code, _UNKNOWN_KIND, _UNKNOWN_KIND, language)
+    name, letter, item, row = found.groups()
+    kind = CODE_KINDS.get(letter, _UNKNOWN_KIND)
+    if letter == "0" and name != NORMAL:
+        kind = _UNKNOWN_KIND
+    texts = RESULT_CODES.get(name, kind)
+    return _described(
+        name, kind, texts, language, item="" if item in {None, NO_ITEM} else item.strip(), row=int(row or 0)
+    )
+
+
+def _described(
+    code: str, kind: CodeKind, texts: ResultCode | CodeKind, language: Language, *, item: str = "", row: int = 0
+) -> Description:
+    japanese = language == "ja"
+    return Description(
+        code=code,
+        kind=kind.name_ja if japanese else kind.name_en,
+        cause=texts.cause_ja if japanese else texts.cause_en,
+        action=texts.action_ja if japanese else texts.action_en,
+        item=item,
+        row=row,
+    )
 
 
 def result_code(code: str, item: str = NO_ITEM, row: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""Processing result notifications (処理結果通知): written byte-exact, and read from the backend's answers.
+"""Processing result notifications (処理結果通知) and inquiry results: written byte-exact, and outputs read.
 
 In SMTP two-way the mail address is filled and the terminal name blank unless it is given. Addresses and codes
 are upper-case: a known client drops a whole item over one lower-case letter.
@@ -7,19 +7,22 @@ are upper-case: a known client drops a whole item over one lower-case letter.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from handlers.naccs.common_items import (
     CRLF,
+    LAST_PART,
     OUTPUT_ITEMS,
+    OUTPUT_PLACES,
     WIDTH,
     WIDTH_WITH_LINE_END,
     InputCommonItems,
     OutputCommonItems,
 )
-from handlers.naccs.fields import DEFAULT_CODEC, SN, FieldError, J
+from handlers.naccs.fields import AN_LINE, DEFAULT_CODEC, SN, FieldError, J
 from handlers.naccs.message import SYSTEM_LETTERS
-from handlers.naccs.result_codes import CODE_WIDTH, CODES_PER_RESULT
+from handlers.naccs.result_codes import CODE_WIDTH, CODES_PER_RESULT, NORMAL_END
 
 CODES_WIDTH = CODE_WIDTH * CODES_PER_RESULT
 SYSTEM_COMMON_MESSAGE = "*CCMSG"  # NACCS EDI appendix 6, answers to errors found before the procedure
@@ -27,6 +30,7 @@ COMMON_PROCEDURES = frozenset({"TCC", "SYG"})  # neither air nor sea, whatever t
 COMMON_LETTER = "C"
 TO_THE_REQUESTER = "Q"  # 宛管形式 INQ
 RESULT = "R"  # 電文種別, processing result notification
+INQUIRY_RESULT = "M"  # 電文種別, inquiry result
 MESSAGE_TYPES = frozenset("RPCMTU")
 ENDING_TYPES = frozenset("RM")  # the notification or the inquiry result: the request is answered
 _ADDRESS_WIDTH = next(item.width for item in OUTPUT_ITEMS if item.name == "mail_address")
@@ -49,30 +53,67 @@ def result_notification(
     `information` is the output information code; None derives it. `key` is the key item at its full
     width; the subject repeats it.
     """
-    if not 1 <= len(codes) <= CODES_PER_RESULT or any(len(code) != CODE_WIDTH for code in codes):
-        raise FieldError(f"a result has one to {CODES_PER_RESULT} codes of {CODE_WIDTH} characters")
-    data = SN.encode("".join(codes), CODES_WIDTH) + CRLF
-    subject = codes[0]
-    if key:
-        data += key + CRLF
-        subject = f"{subject} {J.decode(key, codec)}"
-    output = OutputCommonItems(
-        procedure_code=items.procedure_code,
-        output_information_code=information or output_information_code(items, codes),
-        received_at=received_at_jst,
-        user_code=items.user_code,
-        logical_terminal_name=terminal,
-        mail_address=_fitting(address),
-        subject=subject,
-        handover=items.handover,
-        final_indicator="E",
-        message_type=RESULT,
-        input_information_number=items.input_information_number,
-        index_handover=items.index_handover,
-        destination_control_type=TO_THE_REQUESTER,
-        message_length=WIDTH_WITH_LINE_END + len(data),
+    return _answer(
+        items,
+        codes,
+        key + CRLF if key else b"",
+        output=OutputCommonItems(
+            output_information_code=information or output_information_code(items, codes),
+            message_type=RESULT,
+            received_at=received_at_jst,
+            logical_terminal_name=terminal,
+            mail_address=_fitting(address),
+            subject=f"{codes[0]} {J.decode(key, codec)}" if codes and key else "".join(codes[:1]),
+        ),
+        codec=codec,
     )
-    return output.encode(codec) + data
+
+
+def inquiry_result(
+    items: InputCommonItems,
+    data: bytes,
+    *,
+    information: str,
+    address: str,
+    received_at_jst: datetime,
+    codes: Sequence[str] = (NORMAL_END,),
+    terminal: str = "",
+    codec: str = DEFAULT_CODEC,
+) -> bytes:
+    """The whole message of an inquiry result (type M), in one part: `001` and `E`.
+
+    `data` is what follows the codes and their line end, every item closed by CRLF. `information` is the output
+    information code, which for a list of undelivered messages must not begin with an asterisk (NACCS EDI 9).
+    """
+    if data and not data.endswith(CRLF):
+        raise FieldError("the items of an inquiry result end on a line end")
+    return _answer(
+        items,
+        codes,
+        data,
+        output=OutputCommonItems(
+            output_information_code=information,
+            message_type=INQUIRY_RESULT,
+            division_serial_number=1,
+            received_at=received_at_jst,
+            logical_terminal_name=terminal,
+            mail_address=_fitting(address),
+            subject="".join(codes[:1]),
+        ),
+        codec=codec,
+    )
+
+
+def output_code_of(answer: bytes) -> str:
+    """The output information code of a message (8/7) without its filling; empty where there is none to read.
+
+    Own answers and the backend's results are stored under it alike.
+    """
+    place = OUTPUT_PLACES["output_information_code"]
+    try:
+        return AN_LINE.decode(answer[place])
+    except FieldError:
+        return ""
 
 
 def output_information_code(items: InputCommonItems, codes: Sequence[str]) -> str:
@@ -97,6 +138,16 @@ def read_output(body: bytes, codec: str = DEFAULT_CODEC) -> OutputCommonItems | 
     return output
 
 
+def codes_of(message: bytes) -> tuple[str, ...]:
+    """The result codes of a message of type R or M, without the unused places; empty for any other message."""
+    output = read_output(message)
+    if output is None or output.message_type not in ENDING_TYPES:
+        return ()
+    item = message[WIDTH_WITH_LINE_END : WIDTH_WITH_LINE_END + CODES_WIDTH].decode("ascii", "replace")
+    places = (item[at : at + CODE_WIDTH].strip() for at in range(0, len(item), CODE_WIDTH))
+    return tuple(code for code in places if code)
+
+
 def correlation(items: InputCommonItems | OutputCommonItems) -> tuple[str, str]:
     """What joins a result to its request: handover and input information number, trimmed; not unique."""
     return items.handover.strip(), items.input_information_number.strip()
@@ -110,3 +161,24 @@ def _fitting(address: str) -> str:
     except FieldError:
         return ""
     return upper
+
+
+def _answer(
+    items: InputCommonItems, codes: Sequence[str], data: bytes, *, output: OutputCommonItems, codec: str
+) -> bytes:
+    """The codes, then the data, behind common items that echo the request's."""
+    if not 1 <= len(codes) <= CODES_PER_RESULT or any(len(code) != CODE_WIDTH for code in codes):
+        raise FieldError(f"a result has one to {CODES_PER_RESULT} codes of {CODE_WIDTH} characters")
+    body = SN.encode("".join(codes), CODES_WIDTH) + CRLF + data
+    common = replace(
+        output,
+        procedure_code=items.procedure_code,
+        user_code=items.user_code,
+        handover=items.handover,
+        final_indicator=LAST_PART,
+        input_information_number=items.input_information_number,
+        index_handover=items.index_handover,
+        destination_control_type=TO_THE_REQUESTER,
+        message_length=WIDTH_WITH_LINE_END + len(body),
+    )
+    return common.encode(codec) + body

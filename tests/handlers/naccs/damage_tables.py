@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.handlers.naccs.sound_mime import BODIES, FILE_NAME, FORMS, HEADERS, name_of
 from tests.handlers.naccs.sound_request import ADDRESS, BODY, HEADER, OFFICE, Users
 
 PAGE = Path(__file__).parents[3] / "docs" / "damage.md"
@@ -45,6 +46,14 @@ class Sending:
     mail_from: str = ADDRESS
     office: str = OFFICE
     users: Users = field(default_factory=Users)
+    hours: str = ""
+    stopped: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, name: str) -> Sending:
+        """A sound mail of one of the families that are passed on whole."""
+        return cls(body=BODIES[name], header=HEADERS[name])
 
     def content(self) -> bytes:
         wire = self.body
@@ -118,4 +127,41 @@ class Sending:
         self.office = code
 
     def _procedures(self, *codes: str) -> None:
-        self.users = self.users.who_may_only(codes)
+        self.users = self.users.with_all(procedures=codes)
+
+    def _barred(self) -> None:
+        self.users = self.users.with_all(barred=True)
+
+    def _user_hours(self, hours: str) -> None:
+        self.users = self.users.with_all(service_hours=hours)
+
+    def _hours(self, hours: str) -> None:
+        self.hours = hours
+
+    def _stopped(self, *codes: str) -> None:
+        self.stopped = frozenset(codes)
+
+    def _left(self, *checks: str) -> None:
+        self.left = frozenset(checks)
+
+    def _swap(self, old: bytes, new: bytes) -> None:
+        assert old in self.body
+        self.body = self.body.replace(old, new)
+
+    def _fill(self, length: str, data: bytes) -> None:
+        self.body += data * (int(length) - len(self.body))
+
+    def _long_name(self, form: str, codec: str, length: str) -> None:
+        self._swap(FILE_NAME, FORMS[form](name_of(int(length), codec), codec))
+
+    def _parts(self, count: str) -> None:
+        self._swap(b"--=_b1--", b"--=_b1\r\n\r\nmore\r\n" * int(count) + b"--=_b1--")
+
+    def _nest(self, count: str) -> None:
+        inner = b'"=_b1"'
+        for number in range(int(count)):
+            outer = b"level%d" % number
+            part = b"Content-Type: multipart/mixed; boundary=" + inner + b"\r\n\r\n" + self.body
+            self.body = b"--" + outer + b"\r\n" + part + b"\r\n--" + outer + b"--\r\n"
+            inner = outer
+        self._header(b"Content-Type: multipart/mixed; boundary=" + inner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from handlers.naccs.eligibility import password_mac
 from handlers.naccs.message import Request, body_of, examine
@@ -25,6 +26,8 @@ class User:
     office_code: str
     password_mac: bytes
     procedures: tuple[str, ...] = ("*",)
+    barred: bool = False
+    service_hours: str = ""
 
 
 def user(code: str, number: str, office: str, password: str = PASSWORD) -> User:
@@ -49,8 +52,9 @@ class Users:
     def user_code_offices(self, code: str) -> set[str]:
         return {found.office_code for (own, _), found in self.by_code.items() if own == code}
 
-    def who_may_only(self, procedures: tuple[str, ...]) -> Users:
-        return Users(by_code={who: replace(found, procedures=procedures) for who, found in self.by_code.items()})
+    def with_all(self, **changes: Any) -> Users:
+        """The same users, each with these values."""
+        return Users(by_code={who: replace(found, **changes) for who, found in self.by_code.items()})
 
 
 def mail_with(body: bytes, header: bytes = HEADER) -> bytes:

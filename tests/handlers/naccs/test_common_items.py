@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.naccs.common_items import (
@@ -18,7 +18,7 @@ from handlers.naccs.common_items import (
     OutputCommonItems,
     read,
 )
-from handlers.naccs.fields import AN_LINE, AN_LINE_CODES, DATE_TIME, NLEN, SN_CODES, FieldError, J
+from handlers.naccs.fields import AN_LINE, AN_LINE_CODES, DATE_TIME, KNOWN_CODECS, NLEN, SN_CODES, FieldError, J
 from tests.handlers.naccs.sound_request import BODY, EDI
 
 # Offsets as the specification's two tables print them.
@@ -64,13 +64,38 @@ def test_every_input_item_is_read_as_it_was_written(values: dict[str, Any]):
     assert InputCommonItems.readable_part(wire) == items
 
 
+@pytest.mark.parametrize("codec", KNOWN_CODECS)
 @given(values=st.fixed_dictionaries({item.name: values_of(item) for item in OUTPUT_ITEMS if item.kind is not RESERVED}))
-def test_every_output_item_is_read_as_it_was_written(values: dict[str, Any]):
+@settings(max_examples=40)
+def test_every_output_item_is_read_as_it_was_written(codec: str, values: dict[str, Any]):
     items = OutputCommonItems(**values)
-    wire = items.encode()
+    wire = items.encode(codec)
     assert len(wire) == 400
     assert wire.endswith(b"\r\n")
-    assert OutputCommonItems.readable_part(wire) == items
+    assert OutputCommonItems.readable_part(wire, codec) == items
+
+
+@pytest.mark.parametrize("item", [*INPUT_ITEMS, *OUTPUT_ITEMS], ids=lambda item: f"{item.offset}-{item.name}")
+@given(data=st.data())
+@settings(max_examples=15)
+def test_each_item_fills_its_bytes_and_touches_no_others(item: Item, data: st.DataObject):
+    value = data.draw(values_of(item))
+    wire = b"?" * item.offset + item.kind.encode(value, item.width) + b"?" * (398 - item.offset - item.width)
+    assert len(wire) == 398
+    assert read(item, wire) == value
+    with pytest.raises(FieldError, match="ends before"):
+        read(item, wire[: item.offset + item.width - 1])
+
+
+@pytest.mark.parametrize("item", [*INPUT_ITEMS, *OUTPUT_ITEMS], ids=lambda item: f"{item.offset}-{item.name}")
+def test_each_item_takes_its_width_and_refuses_one_byte_more(item: Item):
+    if item.kind is DATE_TIME:
+        return
+    longest: Any = 10**item.width - 1 if item.kind is NLEN else "X" * item.width
+    too_long: Any = 10**item.width if item.kind is NLEN else "X" * (item.width + 1)
+    assert len(item.kind.encode(longest, item.width)) == item.width
+    with pytest.raises(FieldError):
+        item.kind.encode(too_long, item.width)
 
 
 def test_the_sound_request_reads_as_its_sample_says():

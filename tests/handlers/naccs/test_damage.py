@@ -6,16 +6,19 @@ from itertools import combinations
 
 import pytest
 
-from handlers.naccs.common_items import CRLF, INPUT_PLACES, OUTPUT_PLACES, InputCommonItems
-from handlers.naccs.eligibility import check
-from handlers.naccs.message import Damage, Family, body_of, examine, family
+from handlers.naccs.common_items import CRLF, INPUT_ITEMS, INPUT_PLACES, OUTPUT_PLACES, InputCommonItems
+from handlers.naccs.eligibility import check, check_other
+from handlers.naccs.message import Damage, Family, MailHeaders, body_of, examine, family
+from handlers.naccs.mime_message import examine_other
 from handlers.naccs.result_codes import RESULT_CODES, result_code
 from handlers.naccs.results import result_notification
+from tests.handlers.naccs.damage_corpus import corpus
 from tests.handlers.naccs.damage_tables import Sending, rows
 from tests.handlers.naccs.sound_request import ADDRESS, KEY, RECEIVED_AT
 
 CASES = rows("Case")
 STEPS = rows("Step")
+OTHER_CASES = rows("Other case")
 ECHOED = ("procedure_code", "user_code", "handover", "input_information_number", "index_handover")
 PAIRS = [(upper, lower) for upper, lower in combinations(STEPS, 2) if upper["Not together with"] != lower["Step"]]
 
@@ -24,6 +27,10 @@ def outcome(sending: Sending) -> tuple[str, InputCommonItems]:
     """The code a sending is answered with, or `ok`, and the common items of the answer."""
     headers, body = body_of(sending.content())
     assert family(headers, body) is Family.NACCS_EDI
+    return outcome_of(headers, body, sending)
+
+
+def outcome_of(headers: MailHeaders, body: bytes, sending: Sending) -> tuple[str, InputCommonItems]:
     found = examine(headers, body)
     if isinstance(found, Damage):
         return found.code, found.items
@@ -34,8 +41,36 @@ def outcome(sending: Sending) -> tuple[str, InputCommonItems]:
         address_office_code=sending.office,
         view=sending.users,
         key=KEY,
+        now=RECEIVED_AT,
+        default_hours=sending.hours,
+        stopped=sending.stopped,
+        left_to_backend=sending.left,
     )
     return code or "ok", found.items
+
+
+def other_outcome(sending: Sending) -> str:
+    """The same for a mail of another family."""
+    content = sending.content()
+    headers, body = body_of(content)
+    assert family(headers, body) is not Family.NACCS_EDI
+    return other_outcome_of(headers, content, body, sending)
+
+
+def other_outcome_of(headers: MailHeaders, content: bytes, body: bytes, sending: Sending) -> str:
+    found = examine_other(headers, content, body)
+    if isinstance(found, Damage):
+        assert found.items.raw == b" " * 398
+        return found.code
+    assert found.family is family(headers, body)
+    code = check_other(
+        header_from=headers.header_from,
+        mail_from_key=sending.mail_from.lower(),
+        now=RECEIVED_AT,
+        default_hours=sending.hours,
+        left_to_backend=sending.left,
+    )
+    return code or "ok"
 
 
 def test_the_page_has_its_tables_and_every_case_has_a_name_of_its_own():
@@ -86,5 +121,33 @@ def test_every_damage_is_answered_and_echoes_what_can_be_read(case: dict[str, st
     assert b"PASSWD01" not in answer
 
 
+@pytest.mark.parametrize("case", OTHER_CASES, ids=lambda case: case["Other case"])
+def test_each_damage_of_another_family_is_answered_by_the_code_of_its_row(case: dict[str, str]):
+    assert other_outcome(Sending.of(case["Of"]).damage(case["Made by"])) == case["Answer"]
+
+
+def test_the_matrix_has_a_cell_for_every_item_and_damage():
+    offsets = [f"{item.offset}/{item.width}" for item in INPUT_ITEMS] + ["398/2"]
+    tables = [row["Common item"].partition(" ")[0] for row in rows("Common item")]
+    assert tables == offsets * 3
+    assert {cell for row in rows("Common item") for cell in list(row.values())[1:]} <= {"ok", "-", *RESULT_CODES}
+
+
+def test_every_mail_of_the_corpus_has_the_one_code_of_its_table():
+    wrong = []
+    names = set()
+    for name, content, expected in corpus():
+        headers, body = body_of(content)
+        if family(headers, body) is Family.NACCS_EDI:
+            code = outcome_of(headers, body, Sending())[0]
+        else:
+            code = other_outcome_of(headers, content, body, Sending())
+        names.add(name)
+        if code != (expected or "ok"):
+            wrong.append((name, expected, code))
+    assert not wrong
+    assert len(names) > 1000
+
+
 def test_every_code_of_the_page_has_its_texts():
-    assert {row["Answer"] for row in (*CASES, *STEPS)} - {"ok"} <= RESULT_CODES.keys()
+    assert {row["Answer"] for row in (*CASES, *STEPS, *OTHER_CASES)} - {"ok"} <= RESULT_CODES.keys()

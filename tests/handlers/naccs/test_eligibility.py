@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from handlers.naccs.eligibility import check, password_mac
+import pytest
+
+from handlers.naccs.eligibility import Check, check, check_other, named_checks, password_mac
 from tests.handlers.naccs.sound_request import (
     ADDRESS,
     BODY,
     KEY,
     OFFICE,
+    RECEIVED_AT,
     Users,
     request_with,
     user,
@@ -24,6 +27,7 @@ def code_of(body: bytes = BODY, *, users: Users | None = None, office: str = OFF
         address_office_code=office,
         view=users or Users(),
         key=key,
+        now=RECEIVED_AT,
     )
 
 
@@ -73,3 +77,49 @@ def test_equal_passwords_of_two_users_do_not_look_equal():
     }
     assert len(macs) == 4
     assert all(len(mac) == 32 for mac in macs)
+
+
+def test_the_checks_have_names_in_their_order_and_a_wrong_name_is_an_error():
+    assert named_checks("") == frozenset()
+    assert named_checks("password hours") == {Check.PASSWORD, Check.HOURS}
+    first = ["sender", "office", "user", "identification", "password"]
+    assert list(Check) == [*first, "barred", "hours", "procedure", "stopped", "qualification"]
+    with pytest.raises(ValueError, match="passwort"):
+        named_checks("passwort")
+
+
+def test_hours_that_say_none_are_an_error_and_not_an_open_door():
+    with pytest.raises(ValueError, match="service hours"):
+        code_of(users=Users().with_all(service_hours="always"))
+
+
+def test_everything_may_be_left_to_the_backend_but_not_of_what_the_gateway_answers():
+    everything = frozenset(Check)
+    for procedure, code in ((b"OTA  ", None), (b"TCC  ", "A0013"), (b"SYG  ", "A0013")):
+        found = check(
+            request_with(BODY[:3] + procedure + BODY[8:29] + b"NOONE" + BODY[34:]),
+            header_from=None,
+            mail_from_key=ADDRESS.lower(),
+            address_office_code=OFFICE,
+            view=Users(),
+            key=KEY,
+            now=RECEIVED_AT,
+            left_to_backend=everything,
+        )
+        assert found == code
+
+
+def test_a_message_that_names_no_user_is_checked_for_its_sender_first():
+    def code(header_from: str | None, hours: str = "06:00-09:00", left: frozenset[str] = frozenset()) -> str | None:
+        return check_other(
+            header_from=header_from,
+            mail_from_key=ADDRESS.lower(),
+            now=RECEIVED_AT,
+            default_hours=hours,
+            left_to_backend=left,
+        )
+
+    assert code(None) == "A0013"
+    assert code(ADDRESS) == "A0010"
+    assert code(ADDRESS, "") is None
+    assert code(None, left=frozenset(Check)) is None

@@ -32,7 +32,7 @@ from handlers.naccs.fields import (
 
 WIDTHS = st.integers(1, 60)
 TEXT_KINDS = [(AN, AN_CODES), (AN_LINE, AN_LINE_CODES), (ANR, ANR_CODES), (SN, SN_CODES)]
-JAPANESE = st.text(st.characters(codec="euc_jp", exclude_categories=["Cc"], exclude_characters="\u3000¥‾"))
+JAPANESE = st.text(st.characters(codec="euc_jp", exclude_categories=["Cc"], exclude_characters="¥‾"))
 
 
 def is_exact_and_comes_back(kind: Kind[Any], value: Any, width: int) -> bool:

@@ -7,10 +7,19 @@ from datetime import datetime
 
 import pytest
 
+from handlers.calendar import JST
 from handlers.naccs.common_items import InputCommonItems, OutputCommonItems
-from handlers.naccs.fields import FieldError
+from handlers.naccs.fields import KNOWN_CODECS, FieldError
 from handlers.naccs.result_codes import NORMAL_END, result_code
-from handlers.naccs.results import ENDING_TYPES, correlation, read_output, result_notification
+from handlers.naccs.results import (
+    ENDING_TYPES,
+    codes_of,
+    correlation,
+    inquiry_result,
+    output_code_of,
+    read_output,
+    result_notification,
+)
 from tests.handlers.naccs.sound_request import ADDRESS, BODY, EDI, RECEIVED_AT
 
 TCC = InputCommonItems.readable_part(BODY)
@@ -90,6 +99,86 @@ def test_a_key_item_keeps_its_width_and_its_text_stands_in_the_subject():
     assert answer[477:] == "ケイ  \r\n".encode("euc_jp")
     assert answer[115:179].decode("euc_jp").rstrip() == f"{NORMAL_END} ケイ"
     assert answer[392:398] == b"000485"
+
+
+def syg_list(data: bytes = b"0002\r\nSAD4031\r\n0002\r\nSAD4071\r\n0001\r\n", **more) -> bytes:
+    items = InputCommonItems.readable_part(sample("syg-list-request"))
+    return inquiry_result(
+        items,
+        data,
+        information="SYG0001",
+        address=ADDRESS,
+        received_at_jst=datetime(2025, 4, 1, 9, 40, tzinfo=JST),
+        **more,
+    )
+
+
+def test_an_inquiry_result_equals_its_sample():
+    assert syg_list() == sample("syg-list-reply")
+
+
+def test_an_inquiry_result_takes_other_codes_and_no_items_but_no_half_item():
+    answer = syg_list(b"", codes=[result_code("W0001")])
+    assert answer[400:] == b"W0001-0000-0000".ljust(75) + b"\r\n"
+    assert answer[115:130] == b"W0001-0000-0000"
+    with pytest.raises(FieldError, match="line end"):
+        syg_list(b"0002")
+
+
+def test_an_answer_and_what_is_read_of_it_have_the_same_output_information_code():
+    for answer, code in ((result(), "*CTCC"), (syg_list(), "SYG0001"), (result(code=result_code("A0008")), "*CCMSG")):
+        output = read_output(answer)
+        assert output is not None
+        assert output_code_of(answer) == output.output_information_code == code
+    assert output_code_of(b"") == output_code_of(b"\xff" * 400) == ""
+
+
+@pytest.mark.parametrize("message_type", "RPCMTU")
+@pytest.mark.parametrize("control", ["Q", "Z", "C", "K", ""])
+@pytest.mark.parametrize(("number", "final"), [(0, "E"), (0, ""), (1, ""), (2, "E"), (999, "E")])
+def test_every_output_is_read_whatever_its_type_part_and_destination(message_type, control, number, final):
+    written = OutputCommonItems(
+        procedure_code="OTA",
+        output_information_code="SAD401",
+        division_serial_number=number,
+        final_indicator=final,
+        message_type=message_type,
+        destination_control_type=control,
+    )
+    output = read_output(written.encode())
+    assert output == written
+    assert output.is_last_part is (final == "E")
+    assert output_code_of(written.encode()) == output.output_information_code == "SAD401"
+
+
+def test_a_blank_division_serial_number_keeps_no_output_from_being_read():
+    answer = result()
+    output = read_output(answer[:245] + b"   " + answer[248:])
+    assert output is not None
+    assert output.division_serial_number == 0
+
+
+def test_the_codes_of_a_result_are_read_without_the_unused_places():
+    codes = [result_code("S0001", "ABC", 1), result_code("W0001")]
+    answer = result_notification(OTA, codes, address=ADDRESS, received_at_jst=RECEIVED_AT)
+    assert codes_of(answer) == tuple(codes)
+    assert codes_of(syg_list()) == (NORMAL_END,)
+    assert codes_of(answer[:249] + b"P" + answer[250:]) == ()
+    assert codes_of(b"") == ()
+
+
+@pytest.mark.parametrize("codec", KNOWN_CODECS)
+def test_an_answer_is_written_and_read_in_the_codec_of_its_terminal(codec: str):
+    key = "東京".encode(codec)
+    output = read_output(result(OTA, key=key, codec=codec), codec)
+    assert output is not None
+    assert output.subject == f"{NORMAL_END} 東京"
+
+
+def test_a_subject_with_vendor_characters_is_read_in_the_codec_that_has_them():
+    answer = result(OTA, key="①㈱".encode("cp51932"), codec="cp51932")
+    outputs = [read_output(answer, codec) for codec in KNOWN_CODECS]
+    assert [output and output.subject for output in outputs] == ["", *[f"{NORMAL_END} ①㈱"] * 2]
 
 
 def test_a_time_without_zone_is_refused():
