@@ -196,5 +196,5 @@ def change_statement(kind: ChangeKind, rows: int, dialect: str) -> str:
     values = ", ".join([first] + [plain] * (rows - 1))
     return (
         f"WITH v ({names}) AS (VALUES {values}) UPDATE {kind.table} SET {kind.assign} "
-        f"FROM v WHERE {kind.condition} RETURNING {kind.returning}"
+        f"FROM {kind.source} WHERE {kind.condition} RETURNING {kind.returning}"
     )

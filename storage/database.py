@@ -141,11 +141,11 @@ class Database:
         """The next batch: at most one change per row, so that every change sees the state it was decided on."""
         batch: list[_Waiting] = []
         later: deque[_Waiting] = deque()
-        touched: set[tuple[str, Any]] = set()
+        touched: set[tuple[Any, ...]] = set()
         size = 0
         while self._waiting and len(batch) < MOST_UNITS and size < MOST_BYTES:
             waiting = self._waiting.popleft()
-            rows = {(change.kind.table, change.values[0]) for change in waiting.unit.changes}
+            rows = {change.touches for change in waiting.unit.changes}
             if touched.isdisjoint(rows):
                 batch.append(waiting)
                 size += waiting.unit.size

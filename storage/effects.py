@@ -26,8 +26,8 @@ class InsertKind:
 class ChangeKind:
     """A conditional update of rows of one table, by a list of (column, SQL type) carried per row.
 
-    `condition` names the row and what it is expected to be; `v` is the carried row. The first column tells rows apart
-    within a batch and is what RETURNING gives back.
+    `condition` names the row and what it is expected to be; `v` is the carried row. The first column is what RETURNING
+    gives back; within a batch it tells rows apart, unless `apart` says which others do.
     """
 
     table: str
@@ -35,6 +35,8 @@ class ChangeKind:
     assign: str
     condition: str
     returning: str
+    source: str = "v"  # what is updated from: the carried rows, or a join of them
+    apart: tuple[int, ...] = (0,)  # places of the carried values that no two changes of one batch may share
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Change:
     kind: ChangeKind
     values: tuple[Any, ...]
     must: bool = True
+
+    @property
+    def touches(self) -> tuple[Any, ...]:
+        """What another change of the same batch must not touch: the later one waits for the next batch."""
+        return (self.kind.table, *(self.values[place] for place in self.kind.apart))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +260,12 @@ ADDRESS_FREE = ChangeKind(
         AND other.outstanding_until > v.now)""",
     "recipients.id",
 )
-# A result belongs to its oldest outstanding request, else to the latest that was answered: one has several outputs.
+# A result belongs to its oldest outstanding request, else to the oldest without an answer, else to the latest that was
+# answered: one has several outputs. A request that never got its result must not draw those of later ones to itself.
+_UNANSWERED = """SELECT r.id FROM requests AS r WHERE r.handover = v.handover AND r.address_id = v.address_id
+        AND r.input_number = v.input_number AND r.answered_at IS NULL AND r.claimed_at IS NOT NULL
+        AND r.outstanding_until IS NOT NULL
+        ORDER BY CASE WHEN r.outstanding_until > v.answered_at THEN 0 ELSE 1 END, r.id LIMIT 1"""
 RESULT_CORRELATED = ChangeKind(
     "recipients",
     (
@@ -261,16 +273,17 @@ RESULT_CORRELATED = ChangeKind(
         ("address_id", type_bigint),
         ("handover", type_text),
         ("input_number", type_text),
+        ("answered_at", type_bigint),
     ),
-    """request_id = COALESCE(
-        (SELECT r.id FROM requests AS r WHERE r.handover = v.handover AND r.address_id = v.address_id
-        AND r.input_number = v.input_number AND r.answered_at IS NULL AND r.claimed_at IS NOT NULL
-        ORDER BY r.id LIMIT 1),
+    "request_id = request.id, last_reply = ''",
+    "recipients.id = v.id",
+    "recipients.id",
+    source=f"""v JOIN requests AS request ON request.id = COALESCE(
+        ({_UNANSWERED}),
         (SELECT r.id FROM requests AS r WHERE r.handover = v.handover AND r.address_id = v.address_id
         AND r.input_number = v.input_number AND r.answered_at IS NOT NULL AND r.claimed_at IS NOT NULL
         ORDER BY r.id DESC LIMIT 1))""",
-    "recipients.id = v.id",
-    "recipients.id",
+    apart=(1, 2, 3),
 )
 RECIPIENT_DEFERRED = ChangeKind(
     "recipients",
@@ -312,10 +325,9 @@ REQUEST_ANSWERED = ChangeKind(
         ("answered_at", type_bigint),
     ),
     "answered_at = v.answered_at, result_mail_id = v.result_mail_id",
-    "requests.id = (SELECT r.id FROM requests AS r WHERE r.address_id = v.address_id "
-    "AND r.handover = v.handover AND r.input_number = v.input_number AND r.answered_at IS NULL "
-    "AND r.claimed_at IS NOT NULL ORDER BY r.id LIMIT 1)",
+    f"requests.id = ({_UNANSWERED})",
     "requests.result_mail_id",
+    apart=(1, 2, 3),
 )
 # The hand-over begins: from here on the request may have arrived. One outstanding request per mail address.
 REQUEST_CLAIMED = ChangeKind(
@@ -327,7 +339,10 @@ REQUEST_CLAIMED = ChangeKind(
         AND (requests.outstanding_until IS NULL OR NOT EXISTS (SELECT 1 FROM requests AS other
         WHERE other.address_id = requests.address_id AND other.answered_at IS NULL
         AND other.claimed_at IS NOT NULL AND other.id <> requests.id
-        AND other.outstanding_until > v.claimed_at))""",
+        AND other.outstanding_until > v.claimed_at)
+        AND NOT EXISTS (SELECT 1 FROM v AS rival JOIN requests AS other ON other.id = rival.id
+        WHERE other.address_id = requests.address_id AND other.id < requests.id
+        AND other.outstanding_until IS NOT NULL))""",
     "requests.id",
 )
 # It surely did not arrive: the address is free again, and the request may be answered or handed over anew.
@@ -338,10 +353,11 @@ REQUEST_UNCLAIMED = ChangeKind(
     "requests.id = v.id AND requests.answered_at IS NULL",
     "requests.id",
 )
+# An EDIFACT or XML request awaits no result, but its doubt must be told: the watch looks where something is awaited.
 REQUEST_IN_DOUBT = ChangeKind(
     "requests",
     (("id", type_bigint),),
-    "in_doubt = TRUE",
+    "in_doubt = TRUE, outstanding_until = COALESCE(requests.outstanding_until, requests.received_at)",
     "requests.id = v.id AND requests.claimed_at IS NOT NULL",
     "requests.id",
 )

@@ -156,11 +156,13 @@ def _begin_deferred(connection: Connection) -> None:
 
 
 def _postgresql(url: URL) -> Engines:
-    def engine(size: int, *, ping: bool = True) -> Engine:
-        return create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=ping, hide_parameters=True)
+    def engine(size: int, **options: Any) -> Engine:
+        return create_engine(url, pool_size=size, max_overflow=0, hide_parameters=True, **options)
 
-    # The writer tells a lost connection apart itself; a ping before every batch would cost it a round trip.
-    return Engines(url, engine(1, ping=False), engine(1), engine(_READERS))
+    # The writer tells a lost connection apart itself; a ping before every batch would cost it a round trip. A reader's
+    # statements see one snapshot, as on SQLite.
+    reader = engine(_READERS, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+    return Engines(url, engine(1), engine(1, pool_pre_ping=True), reader)
 
 
 def _read_back(engines: Engines) -> None:

@@ -168,6 +168,12 @@ def key_milliseconds(key: int) -> int:
     return (key >> (_NODE_BITS + _NUMBER_BITS)) + _ORIGIN_MS
 
 
+def first_key(instant: datetime) -> int:
+    """The lowest key that can be made at an aware instant: what came later has a higher one, whatever the node."""
+    stamp = max(0, int(instant.timestamp() * 1000) - _ORIGIN_MS)
+    return stamp << (_NODE_BITS + _NUMBER_BITS)
+
+
 def key_instant(key: int) -> datetime:
     """The instant a key was made, to the millisecond."""
     return datetime.fromtimestamp(key_milliseconds(key) / 1000, tz=UTC)

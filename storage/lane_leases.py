@@ -7,35 +7,45 @@ a clean end learns which of its mails may have been in flight.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from storage.columns import from_micros
 from storage.keys import KeyMaker, key_milliseconds, key_node, lease_token, store_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From which millisecond on the holder before could not send; with `node`, known of that node's keys alone."""
+
+    ms: int
+    node: int | None = None
+
+    def before(self, key: int) -> bool:
+        """Whether the mail of that key is younger."""
+        return key_milliseconds(key) >= self.ms and self.node in (None, key_node(key))
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
     """A lane as its new holder finds it: `head_in_doubt` after an unclean end of the one before.
 
-    `alone_since`: the node and first key millisecond of this process, where no other process can send.
+    `failures`, `down_since` and `last_failure` are its circuit breaker. `ended` is None where nothing is known.
     """
 
     last_sequence: int
     head_in_doubt: bool
-    alone_since: tuple[int, int] | None = field(default=None, compare=False)
+    failures: int = 0
+    down_since: datetime | None = None
+    last_failure: str = ""
+    ended: Ended | None = field(default=None, compare=False)
 
     def doubts(self, key: int) -> bool:
-        """Whether the head, the mail of that key, may have been in flight when the holder before ended.
-
-        What this process queued itself, with no other process to send it, was not.
-        """
-        if self.alone_since is None:
-            return self.head_in_doubt
-        node, from_ms = self.alone_since
-        is_ours = key_node(key) == node and key_milliseconds(key) >= from_ms
-        return self.head_in_doubt and not is_ours
+        """Whether the head, the mail of that key, may have been in flight when the holder before ended."""
+        return self.head_in_doubt and not (self.ended is not None and self.ended.before(key))
 
 
 def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: bool) -> LaneLease | None:
@@ -50,7 +60,10 @@ def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: boo
         {"lane": lane},
     )
     before = session.execute(
-        text(f"SELECT state, lease_node, lease_token, last_sequence FROM lanes WHERE lane = :lane{lock}"),
+        text(
+            "SELECT state, lease_node, lease_token, last_sequence, failures, down_since, last_failure "
+            f"FROM lanes WHERE lane = :lane{lock}"
+        ),
         {"lane": lane},
     ).one()
     held_by_another = before.lease_token not in (None, token)
@@ -61,9 +74,28 @@ def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: boo
         text("UPDATE lanes SET lease_node = :node, lease_token = :token, state = 'sending' WHERE lane = :lane"),
         {"lane": lane, "node": node, "token": token},
     )
+    return LaneLease(
+        before.last_sequence,
+        before.state == "sending" and held_by_another,
+        before.failures,
+        None if before.down_since is None else from_micros(before.down_since),
+        before.last_failure,
+        _ended(session, before, holder, alone=alone),
+    )
+
+
+def _ended(session: Session, lane: Row[Any], holder: Row[Any] | None, *, alone: bool) -> Ended | None:
+    """What is known of the end of the holder before.
+
+    A holder leaves 10 s of its lease unused, so clocks of hosts that differ by less do no harm.
+    """
     make: KeyMaker = session.info["new_key"]
-    alone_since = (make.claim.node, make.claim.from_ms) if alone else None
-    return LaneLease(before.last_sequence, before.state == "sending" and held_by_another, alone_since)
+    own = make.claim
+    if holder is not None and not alone:
+        # A node given back has no lease any more that could say when.
+        return Ended(holder.lease_until // 1000 + 1) if holder.lease_until else None
+    # Alone on the store, or its node became ours: it had ended when this process began.
+    return Ended(own.from_ms, own.node) if alone or lane.lease_node == own.node else None
 
 
 def release_lanes(session: Session, token: int) -> None:

@@ -7,7 +7,7 @@ stored with the password blanked; `restore` puts it back for the hand-over while
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,6 +22,8 @@ from storage.effects import (
     MAIL,
     QUEUED_RECIPIENT,
     RECIPIENT,
+    RECIPIENT_HANDLED,
+    Change,
     Enqueue,
     Insert,
     NewRecipient,
@@ -33,6 +35,7 @@ from storage.states import Direction, State
 from storage.store import new_key
 
 _inbound = aliased(Recipient)
+_NEVER = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,17 +167,20 @@ def arrival(
     content: bytes,
     now: datetime,
     secret: Secret | None = None,
+    *,
+    address_ids: Sequence[int | None] = (),
 ) -> tuple[int, Unit]:
     """The unit that accepts a mail for (rcpt_to, order key) pairs, and the mail's id.
 
-    Once it is committed, subscribers of `arrived` get an Arrival for each recipient.
+    `address_ids`: the address row each recipient is bound to, where that is not the mail's own. Once it is
+    committed, subscribers of `arrived` get an Arrival for each recipient.
     """
     mail_id = key()
     digest = hash_of(content)
     inserts = list(mail_inserts(mail_id, Direction.INBOUND, origin, content, digest, secret, now))
     notes = []
     micros = to_micros(now)
-    for rcpt_to, order_key in recipients:
+    for place, (rcpt_to, order_key) in enumerate(recipients):
         recipient = NewRecipient(
             id=key(),
             mail_id=mail_id,
@@ -184,7 +190,7 @@ def arrival(
             created_at=micros,
             due_at=micros,
             order_key=order_key,
-            address_id=origin.address_id,
+            address_id=address_ids[place] if address_ids else origin.address_id,
             map_version=origin.map_version,
         )
         inserts.append(Insert(RECIPIENT, recipient.values()))
@@ -206,9 +212,20 @@ def _arrived(recipient: NewRecipient, origin: Origin, content: bytes, digest: by
         content_hash=digest,
         order_key=recipient.order_key,
         map_version=origin.map_version,
-        address_id=origin.address_id,
+        address_id=recipient.address_id,
         damage=origin.damage,
     )
+
+
+def handled(arrival: Arrival, state: State, now: datetime, note: str, *, repeat_window: float = 0) -> Change:
+    """The change that moves an inbound recipient out of `received`.
+
+    It does not fit a repeat: the same mail within `repeat_window` seconds after one whose session ended unclean.
+    With 0 no repeat is looked for.
+    """
+    repeat_after = to_micros(arrival.received_at) - int(repeat_window * 1_000_000) if repeat_window > 0 else _NEVER
+    values = (arrival.recipient_id, str(state), to_micros(now), note, arrival.content_hash, repeat_after)
+    return Change(RECIPIENT_HANDLED, values)
 
 
 def enqueue(
@@ -342,6 +359,27 @@ def content_of(session: Session, mail_id: int, *, unmasked: bool = False) -> byt
 def lanes_with_queued(session: Session) -> list[str]:
     """The lanes in which something waits."""
     return list(session.scalars(select(Recipient.lane).where(Recipient.state == State.QUEUED).distinct()))
+
+
+def is_repeat(session: Session, arrival: Arrival, since: datetime) -> bool:
+    """Whether an earlier mail makes this one a repeat, by the rule that `RECIPIENT_HANDLED` decides by."""
+    earlier = aliased(Mail)
+    found = session.scalar(
+        select(earlier.id)
+        .join(_inbound, _inbound.mail_id == earlier.id)
+        .where(
+            earlier.content_hash == arrival.content_hash,
+            earlier.unclean_end_at.is_not(None),
+            earlier.received_at >= since,
+            earlier.listener == arrival.listener,
+            earlier.mail_from == arrival.mail_from,
+            earlier.id < arrival.mail_id,
+            _inbound.direction == Direction.INBOUND,
+            _inbound.rcpt_to == arrival.rcpt_to,
+        )
+        .limit(1)
+    )
+    return found is not None
 
 
 def result_of_earlier(session: Session, arrival: Arrival, since: datetime) -> Outbound | None:

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from storage.effects import Enqueue, Note
+from storage.batch import apply_units
+from storage.effects import Applied, Enqueue, Note, Unit
 from storage.engines import Engines, open_engines
 from storage.failures import Failure, StoreBroken, StoreBusy, StoreFull, classify
 from storage.keys import KeyMaker, NodeClaim, claim_node, lease_token, release_node, renew_node
@@ -28,6 +29,14 @@ NODE_LEASE = timedelta(seconds=30)
 NOTIFY_CHANNEL = "naccs_gateway"
 BUSY_FOR_AT_MOST = 2.0  # seconds a batch or a unit of work is tried again
 _PAUSE = 0.02
+
+
+class StaleUnit(Exception):
+    """Effects that a unit of work wanted do not fit the store any more; `reason` as of `Stale`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Store:
@@ -160,3 +169,16 @@ def new_key(session: Session) -> int:
 def note(session: Session, topic: str, payload: object) -> None:
     """Tell this process's subscribers once the work is committed."""
     session.info["notes"].append(Note(topic, payload))
+
+
+def apply_within(session: Session, unit: Unit) -> Applied:
+    """Write a unit of effects inside a unit of work. StaleUnit undoes the whole work when it leaves it."""
+    session.flush()
+    result = apply_units(session.connection(), [(0, unit)])
+    outcome = result.outcomes[0]
+    if not isinstance(outcome, Applied):
+        raise StaleUnit(outcome.reason)
+    session.info["notes"].extend(unit.notes)
+    session.info["queued"].extend(zip(unit.queued, outcome.sequences, strict=True))
+    session.expire_all()
+    return outcome

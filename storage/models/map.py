@@ -95,7 +95,8 @@ class LogicalTerminal(Base):
     ip_address: Mapped[str | None] = mapped_column(String(64))  # LAN側IPアドレス
     port: Mapped[int | None] = mapped_column()  # null: naccs.terminal_port
     codec: Mapped[str] = mapped_column(String(20), default="euc_jp")
-    left_to_backend: Mapped[str] = mapped_column(Text, default="", server_default="")  # checks the gateway skips, separated by a space
+    # Eligibility checks that the gateway does not make, separated by a space.
+    left_to_backend: Mapped[str] = mapped_column(Text, default="", server_default="")
     effective_from: Mapped[date] = mapped_column()
     effective_until: Mapped[date | None] = mapped_column()
     application_id: Mapped[int | None] = mapped_column(KeyType)  # the application that issued it
@@ -143,7 +144,8 @@ class OfficeUser(Base):
     identification_number: Mapped[str] = mapped_column(String(3))
     password_mac: Mapped[bytes] = mapped_column(LargeBinary(32))  # HMAC-SHA-256 under a key outside the store
     procedures: Mapped[str] = mapped_column(Text, default="*")  # codes separated by a space; * = all
-    service_hours: Mapped[str] = mapped_column(String(11), default="", server_default="")  # "08:30-19:00" JST; "" = the centre's
+    # "08:30-19:00" JST; "" = the centre's.
+    service_hours: Mapped[str] = mapped_column(String(11), default="", server_default="")
     barred: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 

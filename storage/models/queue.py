@@ -108,7 +108,8 @@ class Recipient(Base):
     state: Mapped[str] = mapped_column(String(12))
     created_at: Mapped[Instant]
     due_at: Mapped[Instant]
-    waiting_since: Mapped[datetime] = mapped_column(UtcTimestamp, server_default="0")  # what its life is counted from: queued, or queued again
+    # What its life is counted from: queued, or queued again.
+    waiting_since: Mapped[datetime] = mapped_column(UtcTimestamp, server_default="0")
     finished_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
     attempts: Mapped[int] = mapped_column(default=0)
     handler_failures: Mapped[int] = mapped_column(default=0)
@@ -194,6 +195,7 @@ class Request(Base):
         Index(
             "ix_requests_unanswered",
             "address_id",
+            "outstanding_until",
             sqlite_where=text("answered_at IS NULL"),
             postgresql_where=text("answered_at IS NULL"),
         ),
@@ -213,7 +215,8 @@ class Request(Base):
     received_at: Mapped[Instant]
     claimed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # its hand-over began; it may have arrived
     outstanding_until: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # null: no result is awaited
-    in_doubt: Mapped[bool] = mapped_column(default=False, server_default=false())  # its hand-over may have arrived and is not tried again
+    # Its hand-over may have arrived and is not tried again.
+    in_doubt: Mapped[bool] = mapped_column(default=False, server_default=false())
     late_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
     overdue_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)
     answered_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import func, select
 
@@ -14,8 +15,6 @@ from storage.effects import (
     ATTEMPT,
     FINGERPRINT,
     RECIPIENT_OUTCOME,
-    REQUEST,
-    REQUEST_ANSWERED,
     UNCLEAN_END,
     Applied,
     Change,
@@ -24,7 +23,8 @@ from storage.effects import (
     Unit,
 )
 from storage.lane_leases import lease_lane
-from storage.models import Mail, Recipient, Request
+from storage.mail_queue import Arrival, Origin, arrival, is_repeat
+from storage.models import Mail, Recipient
 from storage.store import Store
 from tests.storage.units import accepted, handled, outbound
 
@@ -126,26 +126,6 @@ def test_an_outcome_is_written_only_under_the_lease_it_was_made_under(store: Sto
     assert committer.commit([outcome(store.lease_token)]) == [Stale("state")]
 
 
-def test_a_result_answers_the_oldest_outstanding_request_of_its_values(store: Store, now: datetime) -> None:
-    committer = Committer(store)
-    requests = []
-    for _ in range(2):
-        mail, unit = accepted(store.new_key, now)
-        row = (mail.recipient_id, 77, "OTA", "H", "1", to_micros(now), None, None)
-        committer.commit([replace(unit, inserts=(*unit.inserts, Insert(REQUEST, row)))])
-        requests.append(mail.recipient_id)
-
-    def answered(result: int) -> bool:
-        change = Change(REQUEST_ANSWERED, (result, 77, "H", "1", to_micros(now)), must=False)
-        (outcome,) = committer.commit([Unit(changes=(change,))])
-        assert isinstance(outcome, Applied)
-        return outcome.found == (True,)
-
-    assert [answered(501), answered(502), answered(503)] == [True, True, False]
-    found = store.read(lambda s: [s.get_one(Request, number).result_mail_id for number in requests])
-    assert found == [501, 502]
-
-
 def test_a_repeat_is_told_only_after_an_unclean_end_within_the_window(store: Store, now: datetime) -> None:
     committer = Committer(store)
     first, unit = accepted(store.new_key, now, content=b"the same")
@@ -160,3 +140,25 @@ def test_a_repeat_is_told_only_after_an_unclean_end_within_the_window(store: Sto
     assert committer.commit([Unit(changes=(handled(third, now, repeat_after=window),))]) == [Applied((True,), ())]
     too_late = to_micros(now + timedelta(seconds=1))
     assert committer.commit([Unit(changes=(handled(second, now, repeat_after=too_late),))]) == [Applied((True,), ())]
+
+
+def test_of_a_mail_that_comes_again_only_the_recipients_it_had_before_are_repeats(store: Store, now: datetime) -> None:
+    committer = Committer(store)
+    origin = Origin(listener="backend", mail_from="B@X.EXAMPLE")
+
+    def taken(*rcpt_to: str, listener: str = "backend") -> list[Arrival]:
+        of = replace(origin, listener=listener)
+        _, unit = arrival(store.new_key, of, [(each, each.lower()) for each in rcpt_to], b"result", now)
+        assert committer.commit([unit]) == [Applied()]
+        return [note.payload for note in unit.notes]
+
+    first = taken("A@X.EXAMPLE", "C@X.EXAMPLE")
+    ended = Change(UNCLEAN_END, (first[0].mail_id, to_micros(now)))
+    committer.commit([Unit(changes=(ended,))])
+    window = to_micros(now - timedelta(seconds=30))
+    again = [*taken("C@X.EXAMPLE", "D@X.EXAMPLE"), *taken("A@X.EXAMPLE", listener="naccs")]
+    units = [Unit(changes=(handled(each, now, repeat_after=window),)) for each in (*first, *again)]
+    done, stale = Applied((True,), ()), Stale("state")
+    assert committer.commit(units) == [done, done, stale, done, done]
+    since = now - timedelta(seconds=30)
+    assert [store.read(partial(is_repeat, arrival=each, since=since)) for each in again] == [True, False, False]

@@ -79,3 +79,10 @@ def test_when_every_node_is_held_the_claim_is_refused(store: Store, monkeypatch:
     monkeypatch.setattr(keys, "NODES", 1)
     with pytest.raises(NoNodeFree):
         claim_of(store)
+
+
+def test_the_first_key_of_an_instant_lies_between_the_keys_before_and_after_it(store: Store) -> None:
+    key = store.new_key()
+    made_at = keys.key_instant(key)
+    assert keys.first_key(made_at) <= key < keys.first_key(made_at + timedelta(milliseconds=1))
+    assert keys.first_key(datetime(1970, 1, 1, tzinfo=UTC)) == 0

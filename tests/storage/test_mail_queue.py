@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -12,10 +14,11 @@ from storage import mail_queue
 from storage.clock import Clock, move_clock
 from storage.columns import UtcTimestamp, from_micros, to_micros
 from storage.committer import Committer
-from storage.effects import REQUEST, SECRET_FORGOTTEN, UNCLEAN_END, Change, Insert, Unit
+from storage.effects import RECIPIENT_HANDLED, REQUEST, SECRET_FORGOTTEN, UNCLEAN_END, Change, Insert, Unit
 from storage.lane_leases import LaneLease, lease_lane, release_lanes
 from storage.mail_queue import Origin, Secret, arrival, content_of, load_arrival
 from storage.models import AuditEvent, Mail, Recipient
+from storage.states import State
 from storage.store import Store
 from tests.storage.units import accepted, handled, outbound
 
@@ -58,10 +61,19 @@ def test_the_store_shows_a_mail_without_its_password_and_restores_it_for_the_han
 def test_a_lane_lists_what_waits_in_order_behind_a_sequence(store: Store, now: datetime) -> None:
     found, unit = accepted(store.new_key, now)
     queued = [outbound(store.new_key, found.mail_id, LANE, now) for _ in range(3)]
+    about: dict[str, Any] = {
+        "request_id": found.recipient_id,
+        "waiting_since": to_micros(now) - 5,
+        "output_code": "*AOTA",
+    }
+    queued[2] = replace(queued[2], recipient=replace(queued[2].recipient, **about))
     commit(store, unit, *(Unit(queued=(one,)) for one in queued))
     listed = store.read(lambda s: mail_queue.queued_in_lane(s, LANE, 1, 10))
     assert [row.recipient_id for row in listed] == [one.recipient.id for one in queued[1:]]
     assert [row.sequence for row in listed] == [2, 3]
+    assert [row.waiting_since for row in listed] == [now, from_micros(to_micros(now) - 5)]
+    assert [row.request_id for row in listed] == [None, found.recipient_id]
+    assert [row.output_code for row in listed] == ["", "*AOTA"]
     assert store.read(mail_queue.lanes_with_queued) == [LANE]
 
 
@@ -75,6 +87,7 @@ def test_wire_bytes_put_another_header_block_over_an_untouched_body() -> None:
         rcpt_to="",
         created_at=from_micros(0),
         due_at=from_micros(0),
+        waiting_since=from_micros(0),
         header=None,
         body_offset=0,
         attempts=0,
@@ -111,7 +124,7 @@ def test_the_result_of_a_repeated_mail_is_found_and_queued_again_as_recorded(sto
     _, answer = accepted(store.new_key, now, content=b"result")
     queued = outbound(store.new_key, answer.inserts[0].values[0], LANE, now, address_id=7)
     result = queued.recipient.mail_id
-    row = Insert(REQUEST, (first.recipient_id, 7, "TCC", "H", "1", to_micros(now), to_micros(now), result))
+    row = Insert(REQUEST, (first.recipient_id, 7, "TCC", "H", "1", to_micros(now), None, to_micros(now), result))
     commit(store, unit, repeat, answer, Unit(inserts=(row,), queued=(queued,)))
     assert store.read(lambda s: mail_queue.result_of_earlier(s, again, now)) is None
     commit(store, Unit(changes=(Change(UNCLEAN_END, (first.mail_id, to_micros(now))),)))
@@ -161,8 +174,33 @@ def test_a_repeat_brings_only_the_requesters_own_recent_result(store: Store, now
     copy_of = 8 if other == "another requester's copy" else 7
     queued = outbound(store.new_key, answer.inserts[0].values[0], LANE, now, address_id=copy_of)
     result = queued.recipient.mail_id
-    row = Insert(REQUEST, (first.recipient_id, 7, "OTA", "H", "1", to_micros(now), to_micros(now), result))
+    row = Insert(REQUEST, (first.recipient_id, 7, "OTA", "H", "1", to_micros(now), None, to_micros(now), result))
     commit(store, unit, repeat, answer, Unit(inserts=(row,), queued=(queued,)))
     commit(store, Unit(changes=(Change(UNCLEAN_END, (first.mail_id, to_micros(now))),)))
     since = now + timedelta(seconds=1) if other == "too long ago" else now
     assert store.read(lambda s: mail_queue.result_of_earlier(s, again, since)) is None
+
+
+def test_each_recipient_of_an_arrival_is_bound_to_its_own_address_row(store: Store, now: datetime) -> None:
+    origin = Origin(listener="backend", mail_from="B@X.EXAMPLE")
+    recipients = [("A@X.EXAMPLE", "a"), ("C@X.EXAMPLE", "c"), ("D@X.EXAMPLE", "d")]
+    _, unit = arrival(store.new_key, origin, recipients, b"x", now, address_ids=[7, None, 9])
+    commit(store, unit)
+    found = [note.payload for note in unit.notes]
+    assert [each.address_id for each in found] == [7, None, 9]
+    for each in found:
+        assert store.read(partial(load_arrival, recipient_id=each.recipient_id)) == each
+
+
+def test_a_handled_mail_is_looked_for_as_a_repeat_in_the_window_alone(now: datetime) -> None:
+    key = iter(range(1, 9)).__next__
+    found, _ = accepted(key, now)
+    looked = mail_queue.handled(found, State.HANDLED, now, "TCC", repeat_window=0.5)
+    assert looked.kind is RECIPIENT_HANDLED
+    assert looked.values == (
+        found.recipient_id, "handled", to_micros(now), "TCC", found.content_hash, to_micros(now) - 500_000,
+    )  # fmt: skip
+    assert looked.must
+    never = (1 << 63) - 1
+    assert mail_queue.handled(found, State.DUPLICATE, now, "").values[-1] == never
+    assert mail_queue.handled(found, State.HANDLED, now, "", repeat_window=0).values[-1] == never

@@ -61,9 +61,9 @@ def upgrade() -> None:
     op.drop_column("lanes", "paused_at")
     op.drop_index("ix_requests_outstanding", "requests")
     op.create_index("ix_requests_correlation", "requests", ["handover", "address_id", "input_number"])
-    _partial_index("ix_requests_unanswered", "requests", "address_id", _UNANSWERED)
-    _partial_index("ix_requests_awaited", "requests", "outstanding_until", _AWAITED)
-    _partial_index("ix_recipients_request_id", "recipients", "request_id", _CORRELATED)
+    _partial_index("ix_requests_unanswered", "requests", ["address_id", "outstanding_until"], _UNANSWERED)
+    _partial_index("ix_requests_awaited", "requests", ["outstanding_until"], _AWAITED)
+    _partial_index("ix_recipients_request_id", "recipients", ["request_id"], _CORRELATED)
     _create_lane_pauses()
     _create_output_destinations()
 
@@ -87,8 +87,8 @@ def downgrade() -> None:
     )
 
 
-def _partial_index(name: str, table: str, column: str, where: str) -> None:
-    op.create_index(name, table, [column], sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
+    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 def _create_lane_pauses() -> None:
