@@ -7,14 +7,15 @@ guessed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.models import Line, LogicalTerminal, MailAddress, MapVersion, Office, OfficeUser
+from storage.models import Line, LogicalTerminal, MailAddress, MapVersion, Office, OfficeUser, OutputDestination
 from storage.store import note
 
 
@@ -33,6 +34,7 @@ class Binding:
     codec: str
     effective_from: date
     effective_until: date | None
+    left_to_backend: frozenset[str] = frozenset()  # names of eligibility checks the gateway does not make
 
     def applies(self, today: date) -> bool:
         """Whether the binding routes on that JST day."""
@@ -53,9 +55,27 @@ class EdiUser:
     office_code: str
     password_mac: bytes
     procedures: tuple[str, ...]  # "*" = all
+    service_hours: str = ""  # "08:30-19:00" JST; "" = the centre's
+    barred: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRoute:
+    """A third party's address that gets each output of one code (宛先管理, EXC)."""
+
+    user_code: str  # "" = of every user's requests
+    address_key: str
+    address_id: int
+    effective_from: date
+    effective_until: date | None
+
+    def applies(self, user_code: str, today: date) -> bool:
+        """Whether an output of that user's request goes there on that JST day."""
+        begun = self.effective_from <= today and (self.effective_until is None or today < self.effective_until)
+        return begun and self.user_code in ("", user_code)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MapView:
     """The map at one version."""
 
@@ -64,6 +84,15 @@ class MapView:
     by_terminal: Mapping[str, tuple[Binding, ...]]
     users: Mapping[tuple[str, str], EdiUser]
     offices_of_code: Mapping[str, frozenset[str]]
+    output_routes: Mapping[str, tuple[OutputRoute, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def _by_row(self) -> Mapping[int, Binding]:
+        return {binding.address_id: binding for found in self.by_address.values() for binding in found}
+
+    def binding_of(self, address_id: int | None) -> Binding | None:
+        """The binding of a mail-address row, whatever its address and the day."""
+        return None if address_id is None else self._by_row.get(address_id)
 
     def binding(self, address_key: str, today: date) -> Binding | None:
         """The one binding of an address on a JST day."""
@@ -74,6 +103,16 @@ class MapView:
         """The binding of one mail-address row, whatever the day."""
         rows = self.by_address.get(address_key, ())
         return next((binding for binding in rows if binding.address_id == address_id), None)
+
+    def bindings_of_terminal(self, terminal: str, today: date) -> list[Binding]:
+        """The mail addresses of a logical terminal on a JST day."""
+        return [binding for binding in self.by_terminal.get(terminal, ()) if binding.applies(today)]
+
+    def third_parties(self, output_code: str, user_code: str, today: date) -> list[Binding]:
+        """The addresses registered for an output information code, those of them that are bound on the day."""
+        routes = [route for route in self.output_routes.get(output_code, ()) if route.applies(user_code, today)]
+        found = [self.binding_of_row(route.address_key, route.address_id) for route in routes]
+        return [binding for binding in found if binding is not None and binding.applies(today)]
 
     def has_address(self, address_key: str) -> bool:
         """Whether the address is or was or will be bound."""
@@ -113,6 +152,8 @@ def load(session: Session) -> MapView:
             office_code=office_code,
             password_mac=bytes(user.password_mac),
             procedures=tuple(user.procedures.split()),
+            service_hours=user.service_hours,
+            barred=user.barred,
         )
         for user, office_code in session.execute(
             select(OfficeUser, Office.code).join(Office, Office.id == OfficeUser.office_id)
@@ -127,7 +168,27 @@ def load(session: Session) -> MapView:
         by_terminal={name: tuple(found) for name, found in by_terminal.items()},
         users=users,
         offices_of_code={code: frozenset(offices) for code, offices in offices_of_code.items()},
+        output_routes=_output_routes(session),
     )
+
+
+def _output_routes(session: Session) -> dict[str, tuple[OutputRoute, ...]]:
+    routes: dict[str, list[OutputRoute]] = {}
+    rows = session.execute(
+        select(OutputDestination, MailAddress.address_key)
+        .join(MailAddress, MailAddress.id == OutputDestination.address_id)
+        .order_by(OutputDestination.id)
+    )
+    for row, address_key in rows:
+        route = OutputRoute(
+            user_code=row.user_code,
+            address_key=address_key,
+            address_id=row.address_id,
+            effective_from=row.effective_from,
+            effective_until=row.effective_until,
+        )
+        routes.setdefault(row.output_code, []).append(route)
+    return {code: tuple(found) for code, found in routes.items()}
 
 
 def _binding(address: MailAddress, terminal: LogicalTerminal, office_code: str, lan_subnet: str) -> Binding:
@@ -142,6 +203,7 @@ def _binding(address: MailAddress, terminal: LogicalTerminal, office_code: str, 
         lan=ip_network(lan_subnet) if lan_subnet else None,
         port=terminal.port,
         codec=terminal.codec,
+        left_to_backend=frozenset(terminal.left_to_backend.split()),
         effective_from=max(address.effective_from, terminal.effective_from),
         effective_until=min(ends) if ends else None,
     )

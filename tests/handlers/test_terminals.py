@@ -6,12 +6,14 @@ import threading
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from handlers.terminals import EMPTY_MAP, Binding, MapView, change_map, load
-from storage.models import Line, LogicalTerminal, MailAddress, MapVersion
+from storage.models import Line, LogicalTerminal, MailAddress, MapVersion, OfficeUser, OutputDestination
 from storage.store import Store, new_key
 from tests.handlers.review_cases import WITH_SMTP_SERVER, take_contracts
 
@@ -192,6 +194,84 @@ def test_a_reissued_address_is_another_row(store, now):
     assert old.terminal == "60777S"
     assert view.binding_of_row(KEY, None) is None
     assert view.binding_of_row("nobody@x.example", row) is None
+
+
+def test_a_binding_is_found_by_its_row_alone_whatever_the_day():
+    ended = binding(address_id=7, effective_until=TODAY)
+    view = view_of(ended, binding(address_id=9, terminal=NEXT_OWNER))
+    assert view.binding_of(7) == ended
+    assert view.binding_of(8) is None
+    assert view.binding_of(None) is None
+    assert EMPTY_MAP.binding_of(7) is None
+
+
+def test_a_terminal_has_the_addresses_of_the_day():
+    first, later = binding(), binding(address_id=2, effective_from=TODAY + DAY)
+    ended = binding(address_id=3, effective_until=TODAY)
+    view = replace(EMPTY_MAP, by_terminal={"60777S": (first, later, ended)})
+    assert view.bindings_of_terminal("60777S", TODAY) == [first]
+    assert view.bindings_of_terminal("60777S", TODAY + DAY) == [first, later]
+    assert view.bindings_of_terminal("60777S", TODAY - DAY) == []
+    assert view.bindings_of_terminal("60777s", TODAY) == []
+    assert view.bindings_of_terminal(NEXT_OWNER, TODAY) == []
+
+
+def output_destination(store: Store, output_code: str, **values: Any) -> None:
+    """Register the address of 60777S for outputs of a code, from TODAY on."""
+
+    def work(session: Session) -> None:
+        change_map(session, datetime.now(UTC))
+        address_id = session.scalars(select(MailAddress.id).where(MailAddress.address_key == KEY)).first()
+        about = {"effective_from": TODAY, "address_id": address_id} | values
+        session.add(OutputDestination(id=new_key(session), output_code=output_code, **about))
+
+    store.run(work)
+
+
+def test_registered_destinations_are_read_with_their_days_users_and_rows(store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    output_destination(store, "SAD4031", effective_until=TODAY + DAY)
+    output_destination(store, "SAD4031", user_code="TST01", effective_from=TODAY + DAY)
+    output_destination(store, "SAD4071", user_code="OTHER")
+    view = store.read(load)
+    found = view.binding(KEY, TODAY)
+    assert found is not None
+
+    def of(code: str, user: str = "TST01", day: date = TODAY) -> list[int]:
+        return [each.address_id for each in view.third_parties(code, user, day)]
+
+    assert of("SAD4031") == of("SAD4031", "OTHER") == [found.address_id]
+    assert of("SAD4031", day=TODAY - DAY) == []
+    assert of("SAD4031", day=TODAY + DAY) == [found.address_id]
+    assert of("SAD4031", "OTHER", TODAY + DAY) == []
+    assert of("SAD4071") == []
+    assert of("SAD4071", "OTHER") == [found.address_id]
+    assert of("SAD9999") == []
+
+
+@only_sqlite
+def test_a_registered_destination_stays_with_its_address_row(store, now):
+    take_contracts(store, now - 30 * DAY, OFFICES_WITH_TWO_SERVERS)
+    output_destination(store, "SAD4031")
+    (before,) = store.read(load).third_parties("SAD4031", "", TODAY)
+    reissue(store, today=TODAY + DAY)
+    view = store.read(load)
+    assert view.third_parties("SAD4031", "", TODAY) == [replace(before, effective_until=TODAY + DAY)]
+    # The next owner of the address has not asked for these outputs.
+    assert view.third_parties("SAD4031", "", TODAY + DAY) == []
+
+
+@only_sqlite
+def test_a_terminal_says_which_checks_are_left_to_the_backend_and_a_user_when_it_may_work(store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    set_terminal(store, left_to_backend="password hours", codec="cp932")
+    store.run(lambda session: session.execute(update(OfficeUser).values(service_hours="08:30-19:00", barred=True)))
+    view = store.read(load)
+    found, user = view.binding(KEY, TODAY), view.user("TST01", "001")
+    assert found is not None
+    assert user is not None
+    assert (found.left_to_backend, found.codec) == ({"password", "hours"}, "cp932")
+    assert (user.service_hours, user.barred) == ("08:30-19:00", True)
 
 
 def test_a_map_change_raises_the_version_and_is_announced_once_it_is_committed(store, now):

@@ -15,6 +15,13 @@ from handlers.naccs.results import result_notification
 PROCEDURE_CODE = "TCC"
 
 
-def answer(request: Request, *, address: str, received_at_jst: datetime) -> bytes:
+def answer(request: Request, *, address: str, received_at_jst: datetime, terminal: str, codec: str) -> bytes:
     """The normal result, 477 bytes."""
-    return result_notification(request.items, [NORMAL_END], address=address, received_at_jst=received_at_jst)
+    return result_notification(
+        request.items,
+        [NORMAL_END],
+        address=address,
+        received_at_jst=received_at_jst,
+        terminal=terminal,
+        codec=codec,
+    )

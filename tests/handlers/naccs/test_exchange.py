@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from handlers.naccs.common_items import INPUT_PLACES, WIDTH_WITH_LINE_END, OutputCommonItems
-from handlers.naccs.exchange import BACKEND_LANE, Exchange, ExchangeSettings, Unhandled
-from handlers.naccs.message import body_of
+from handlers.naccs.common_items import INPUT_PLACES, OUTPUT_PLACES, WIDTH_WITH_LINE_END, OutputCommonItems
+from handlers.naccs.exchange import BACKEND_LANE, Exchange, ExchangeSettings, Retrieval, Unhandled
+from handlers.naccs.procedures.syg import SygSettings
 from handlers.naccs.results import result_notification
-from handlers.terminals import Binding, EdiUser, MapView
+from handlers.terminals import Binding, EdiUser, MapView, change_map
 from storage.columns import to_micros
 from storage.committer import Committer
 from storage.effects import (
+    ADDRESS_FREE,
     CHANGE_ORDER,
     CONTENT,
     INSERT_ORDER,
+    LANE_HEARD,
     MAIL,
     RECIPIENT_HANDLED,
     REQUEST,
-    REQUEST_ANSWERED,
+    REQUEST_REFUSED,
     SECRET_FORGOTTEN,
     Applied,
+    Note,
     Stale,
     Unit,
 )
-from storage.mail_queue import Arrival, Origin, arrival, hash_of
-from storage.models import Mail, Request
+from storage.mail_queue import Arrival, Origin, Outbound, arrival, hash_of
+from storage.models import Mail, Recipient, Request
 from storage.states import TRANSITIONS, Direction, State
-from storage.store import Store
+from storage.store import StaleUnit, Store
 from tests.handlers.naccs.damage_tables import Sending, rows
+from tests.handlers.naccs.sound_mime import BODIES, HEADERS
 from tests.handlers.naccs.sound_request import (
     ADDRESS,
     BODY,
+    EDI,
     KEY,
     OFFICE,
     mail_with,
     request_with,
     user,
 )
-from tests.handlers.naccs.sound_request import (
-    MAIL as SOUND_MAIL,
-)
+from tests.handlers.naccs.sound_request import MAIL as SOUND_MAIL
+from tests.handlers.naccs.sound_request import RECEIVED_AT as RECEIVED_AT_OF_PAGE
 from tests.handlers.test_terminals import binding, only_sqlite
 
 CENTER = "NACCS@SMTP.CENTER.EXAMPLE"
 BACKEND = "BACKEND@SMTP.CENTER.EXAMPLE"
+TERMINALS = "terminals.center.example"
 OTHER_ADDRESS = "3A0002@SMTP.TST01.NACCS6"
 RECEIVED_AT = datetime(2026, 11, 24, 1, 0, 5, tzinfo=UTC)  # 10:00:05 in Japan
 NOW = datetime(2026, 11, 24, 1, 0, 6, tzinfo=UTC)
@@ -75,16 +80,20 @@ TCC_RESULT = b"\r\n".join(
 )
 
 
-def a_map(*bindings: Binding, users: Iterable[Any] = (), version: int = 7) -> MapView:
+def a_map(
+    *bindings: Binding, users: Iterable[Any] = (), version: int = 7, routes: Mapping[str, Any] = MappingProxyType({})
+) -> MapView:
     """A map of these bindings; its user is TST01/001 of the sound request, unless others are given."""
     by_address: dict[str, tuple[Binding, ...]] = {}
+    by_terminal: dict[str, tuple[Binding, ...]] = {}
     for bound in bindings or (BOUND,):
         by_address[bound.address.lower()] = (*by_address.get(bound.address.lower(), ()), bound)
+        by_terminal[bound.terminal] = (*by_terminal.get(bound.terminal, ()), bound)
     known = {("TST01", "001"): user("TST01", "001", OFFICE), **dict(users)}
     return MapView(
         version=version,
         by_address=by_address,
-        by_terminal={bound.terminal: (bound,) for bound in bindings},
+        by_terminal=by_terminal,
         users={
             (code, number): EdiUser(
                 code=code,
@@ -92,24 +101,29 @@ def a_map(*bindings: Binding, users: Iterable[Any] = (), version: int = 7) -> Ma
                 office_code=found.office_code,
                 password_mac=found.password_mac,
                 procedures=found.procedures,
+                service_hours=found.service_hours,
+                barred=found.barred,
             )
             for (code, number), found in known.items()
         },
         offices_of_code={
             code: frozenset(other.office_code for (of, _), other in known.items() if of == code) for code, _ in known
         },
+        output_routes=routes,
     )
 
 
-def an_exchange(*, window: float = 30.0) -> Exchange:
+def an_exchange(*, window: float = 30.0, new_key: Callable[[], int] | None = None, **more: Any) -> Exchange:
     settings = ExchangeSettings(
         center_address=CENTER,
         backend_address=BACKEND,
         message_id_domain="center.example",
         password_key=KEY,
         repeat_window=window,
+        terminals_domain=TERMINALS,
+        **more,
     )
-    return Exchange(settings=settings, new_key=count(1000).__next__)
+    return Exchange(settings=settings, new_key=new_key or count(1000).__next__)
 
 
 def a_request(content: bytes = SOUND_MAIL, **changes: Any) -> Arrival:
@@ -157,8 +171,16 @@ def content_of_result(message_type: str = "R", **items: str) -> bytes:
     return b"From: x\r\nSubject: y\r\n\r\n" + changed.encode() + body[WIDTH_WITH_LINE_END:]
 
 
-def decide(arrived: Arrival, view: MapView | None = None, *, window: float = 30.0, now: datetime = NOW) -> Unit:
-    decided = an_exchange(window=window).handle(arrived, view or a_map(), now)
+def decide(
+    arrived: Arrival,
+    view: MapView | None = None,
+    *,
+    window: float = 30.0,
+    now: datetime = NOW,
+    busy: bool = False,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Unit:
+    decided = an_exchange(window=window, **settings).handle(arrived, view or a_map(), now, busy=busy)
     assert isinstance(decided, Unit), decided
     return decided
 
@@ -194,7 +216,7 @@ def test_a_communication_check_is_answered_in_one_unit():
         "content_hash": hash_of(SOUND_MAIL),
         "repeat_after": to_micros(RECEIVED_AT) - 30_000_000,
     }
-    assert all(change.must for change in unit.changes)
+    assert [change.kind for change in unit.changes if not change.must] == [LANE_HEARD]
     mail = inserted(unit, MAIL)
     assert (mail["id"], mail["direction"], mail["listener"], mail["mail_from"]) == (1000, "outbound", "gateway", CENTER)
     assert (mail["received_at"], mail["map_version"]) == (to_micros(NOW), 7)
@@ -212,7 +234,7 @@ def test_the_answer_stands_in_the_lane_of_the_address_row_it_was_asked_from():
     assert queued.lane == LANE
     assert (recipient.id, recipient.mail_id, recipient.direction, recipient.state) == (1001, 1000, "outbound", "queued")
     assert (recipient.rcpt_to, recipient.sender) == (ADDRESS, CENTER)
-    assert (recipient.address_id, recipient.map_version, recipient.output_code) == (ROW, 7, "*CTCC  ")
+    assert (recipient.address_id, recipient.map_version, recipient.output_code) == (ROW, 7, "*CTCC")
     assert recipient.created_at == recipient.due_at == to_micros(NOW)
     assert (recipient.header, recipient.body_offset) == (None, 0)
 
@@ -251,7 +273,7 @@ def test_a_damaged_request_is_answered_and_final():
     unit = decide(a_request(mail_with(BODY[:430]), damage="bare_lf"))
     assert answer_of(unit)[400:415] == b"A0008-0000-0000"
     assert changed(unit, RECIPIENT_HANDLED)["last_reply"] == "A0008"
-    assert unit.queued[0].recipient.output_code == "*CCMSG "
+    assert unit.queued[0].recipient.output_code == "*CCMSG"
     assert inserted(unit, REQUEST)["answered_at"] == to_micros(NOW)
     assert changed(unit, SECRET_FORGOTTEN) == {"id": 501}
 
@@ -259,35 +281,81 @@ def test_a_damaged_request_is_answered_and_final():
 DAMAGES = rows("Case")
 
 
+def sender_of(sending: Sending) -> Binding:
+    """The address row the sending comes from."""
+    about = {"office_code": sending.office, "left_to_backend": sending.left}
+    return binding(address_id=ROW, address=sending.mail_from, **about)
+
+
 @pytest.mark.parametrize("case", DAMAGES, ids=lambda case: case["Case"])
 def test_every_row_of_the_damage_page_is_answered_here_or_goes_on_untouched(case):
     sending = Sending().damage(case["Made by"])
-    # Rows about who asks change the sender, his office or his procedures.
-    office = binding(address_id=ROW, address=sending.mail_from, office_code=sending.office)
+    # Rows about who asks change the sender, his office or what his users may do.
+    office = sender_of(sending)
     view = a_map(office, users=sending.users.by_code.items())
     content = sending.content()
-    unit = decide(a_request(content, mail_from=sending.mail_from, order_key=sending.mail_from.lower()), view)
-    note = changed(unit, RECIPIENT_HANDLED)["last_reply"]
-    assert len(unit.queued) == 1
+    arrived = a_request(content, mail_from=sending.mail_from, received_at=RECEIVED_AT_OF_PAGE)
+    settings: dict[str, Any] = {"service_hours": sending.hours, "stopped_procedures": sending.stopped}
+    decided = an_exchange(**settings).handle(arrived, view, NOW)
     if case["Answer"] == "ok":
-        assert note in {"TCC", "ZZZ99"}
-        assert unit.queued[0].lane == (LANE if note == "TCC" else BACKEND_LANE)
+        passed(decided, content)
+        return
+    assert isinstance(decided, Unit)
+    assert changed(decided, RECIPIENT_HANDLED)["last_reply"] == case["Answer"]
+    assert answer_of(decided)[400:415] == f"{case['Answer']}-0000-0000".encode()
+    assert [queued.lane for queued in decided.queued] == [LANE]
+    assert content not in [insert.values[-1] for insert in decided.inserts]  # never passed on
+
+
+def passed(decided: Unit | Retrieval | Unhandled, content: bytes) -> None:
+    """A sound request went where its procedure is carried out."""
+    if isinstance(decided, Retrieval):
+        return
+    assert isinstance(decided, Unit)
+    (queued,) = decided.queued
+    if changed(decided, RECIPIENT_HANDLED)["last_reply"] == "TCC":
+        assert queued.lane == LANE
     else:
-        assert note == case["Answer"]
-        assert answer_of(unit)[400:415] == f"{case['Answer']}-0000-0000".encode()
-        assert unit.queued[0].lane == LANE
-        assert content not in [insert.values[-1] for insert in unit.inserts]  # never passed on
+        assert (queued.lane, queued.content) == (BACKEND_LANE, content)
 
 
-def test_a_procedure_of_the_gateway_that_is_not_carried_out_yet_never_reaches_the_backend():
-    unit = decide(a_request(mail_with(BODY.replace(b"TCC  ", b"SYG  ", 1))))
-    assert answer_of(unit)[400:415] == b"A0002-0000-0000"
-    assert unit.queued[0].lane == LANE
+def test_a_sound_retrieval_is_carried_out_in_the_store_and_never_reaches_the_backend():
+    content = mail_with((EDI / "syg-list-request.edi").read_bytes())
+    decided = an_exchange().handle(a_request(content), a_map(version=12), NOW)
+    assert isinstance(decided, Retrieval)
+    assert (decided.binding, decided.map_version) == (BOUND, 12)
+    assert decided.request.data == b"REF    \r\n"
 
 
-def test_what_is_wrong_with_the_asker_is_said_before_what_is_not_carried_out():
+def test_what_is_wrong_with_the_asker_is_said_before_anything_is_carried_out():
     unit = decide(a_request(mail_with(BODY.replace(b"TCC  ", b"SYG  ", 1).replace(b"PASSWD01", b"PASSWD02"))))
     assert answer_of(unit)[400:415] == b"A0004-0000-0000"
+
+
+@pytest.mark.parametrize(
+    ("body", "heard"),
+    [
+        (BODY, True),
+        (BODY.replace(b"PASSWD01", b"PASSWD02"), True),
+        (BODY.replace(b"TCC  ", b"SYG  ", 1).replace(b"PASSWD01", b"PASSWD02"), True),
+        (BODY.replace(b"TCC  ", b"OTA  ", 1).replace(b"PASSWD01", b"PASSWD02"), False),
+    ],
+    ids=["a check", "a check that is refused", "a retrieval that is refused", "anything else"],
+)
+def test_a_terminal_that_sends_a_check_or_a_retrieval_is_heard_whatever_comes_of_it(body, heard):
+    unit = decide(a_request(mail_with(body)))
+    assert unit.notes == ((Note("heard", LANE),) if heard else ())
+    told = [change for change in unit.changes if change.kind is LANE_HEARD]
+    assert [(change.values, change.must) for change in told] == [((LANE, to_micros(NOW)), False)] * heard
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_own_answers_name_the_address_always_and_the_terminal_where_the_settings_say_so(fill):
+    refused, damaged = mail_with(BODY.replace(b"PASSWD01", b"PASSWD02")), mail_with(b"<\0", HEADERS["XML"])
+    for content in (SOUND_MAIL, refused, damaged):
+        answer = answer_of(decide(a_request(content), settings={"fill_terminal_name": fill}))
+        assert answer[45:51] == (b"60777S" if fill else b"      ")
+        assert answer[51:115].rstrip() == ADDRESS.encode()
 
 
 # Requests for the backend.
@@ -310,8 +378,94 @@ def test_a_request_for_the_backend_is_outstanding_and_keeps_its_password():
     request = inserted(unit, REQUEST)
     assert (request["id"], request["address_id"], request["procedure"]) == (502, ROW, "OTA")
     assert (request["answered_at"], request["result_mail_id"]) == (None, None)
+    # Everything counts from when it came, however long it waits here.
+    assert request["outstanding_until"] == to_micros(RECEIVED_AT) + 120_000_000
+    assert unit.queued[0].recipient.waiting_since == to_micros(RECEIVED_AT)
+    assert unit.queued[0].recipient.request_id == 502
     assert [change.kind for change in unit.changes] == [RECIPIENT_HANDLED]
     assert changed(unit, RECIPIENT_HANDLED)["last_reply"] == "OTA"
+
+
+# A second request of an address.
+
+
+def test_a_second_request_waits_in_the_lane_unless_the_settings_refuse_it():
+    content = to_backend()
+    assert ADDRESS_FREE not in {change.kind for change in decide(a_request(content)).changes}
+    refusing = {"refuse_second": True}
+    unit = decide(a_request(content), settings=refusing)
+    # Whether there is one is decided by the statement, in the commit that queues this one.
+    assert changed(unit, ADDRESS_FREE) == {"id": 502, "address_id": ROW, "now": to_micros(NOW)}
+    second = decide(a_request(content), settings=refusing, busy=True)
+    assert answer_of(second)[400:415] == b"A0011-0000-0000"
+    assert changed(second, RECIPIENT_HANDLED)["last_reply"] == "A0011"
+    assert changed(second, SECRET_FORGOTTEN) == {"id": 501}
+
+
+def test_a_check_and_a_retrieval_never_wait_for_another_request():
+    unit = decide(a_request(), settings={"refuse_second": True}, busy=True)
+    assert changed(unit, RECIPIENT_HANDLED)["last_reply"] == "TCC"
+    assert ADDRESS_FREE not in {change.kind for change in unit.changes}
+    retrieval = a_request(mail_with((EDI / "syg-list-request.edi").read_bytes()))
+    assert isinstance(an_exchange(refuse_second=True).handle(retrieval, a_map(), NOW, busy=True), Retrieval)
+
+
+# A request that was never handed over.
+
+
+def handover(content: bytes, **changes: Any) -> Outbound:
+    made = Outbound(
+        recipient_id=900,
+        mail_id=501,
+        lane=BACKEND_LANE,
+        sequence=1,
+        sender=ADDRESS,
+        rcpt_to=BACKEND,
+        created_at=NOW,
+        due_at=NOW,
+        waiting_since=RECEIVED_AT,
+        header=None,
+        body_offset=0,
+        attempts=0,
+        in_doubt=0,
+        address_id=ROW,
+        request_id=502,
+        content=content,
+    )
+    return replace(made, **changes)
+
+
+def test_a_request_that_was_never_handed_over_is_answered_in_its_own_words():
+    content = to_backend()
+    unit = an_exchange().refused_later(handover(content), content, "A0011", a_map(version=12), NOW)
+    assert unit is not None
+    assert changed(unit, REQUEST_REFUSED) == {"id": 502, "answered_at": to_micros(NOW), "result_mail_id": 1000}
+    assert changed(unit, SECRET_FORGOTTEN) == {"id": 501}
+    assert [change.kind for change in unit.changes if change.must] == [REQUEST_REFUSED]
+    answer = answer_of(unit)
+    assert (answer[3:8], answer[400:415]) == (b"OTA  ", b"A0011-0000-0000")
+    assert answer[15:29] == b"202611241000  "  # when the request came
+    items = request_with().items
+    assert answer[OUTPUT_PLACES["handover"]].rstrip().decode() == items.handover
+    (queued,) = unit.queued
+    assert (queued.lane, queued.recipient.rcpt_to, queued.recipient.request_id) == (LANE, ADDRESS, 502)
+    assert (unit.map_version, unit.size) == (12, len(queued.content or b""))
+
+
+@pytest.mark.parametrize("content", [mail_with(BODIES["XML"], HEADERS["XML"]), mail_with(b"cut"), b""])
+def test_what_cannot_be_read_when_it_is_refused_is_answered_with_blank_items(content):
+    unit = an_exchange().refused_later(handover(content), content, "A0007", a_map(), NOW)
+    assert unit is not None
+    answer = answer_of(unit)
+    assert (answer[3:8], answer[400:415]) == (b"     ", b"A0007-0000-0000")
+    assert answer[51:115].rstrip() == ADDRESS.encode()
+
+
+def test_a_request_whose_address_row_is_gone_has_nobody_to_answer():
+    content = to_backend()
+    for outbound in (handover(content, address_id=9), handover(content, address_id=None)):
+        assert an_exchange().refused_later(outbound, content, "A0011", a_map(), NOW) is None
+    assert an_exchange().refused_later(handover(content, request_id=None), content, "A0011", a_map(), NOW) is None
 
 
 # The address row a mail is bound to.
@@ -343,22 +497,54 @@ def test_a_request_whose_row_is_not_in_the_map_is_set_aside():
 # Families.
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        mail_with(b"<?xml version='1.0'?>"),
-        mail_with(b"\xef\xbb\xbf<x/>"),
-        mail_with(b"UNA:+.? 'UNB+"),
-        mail_with(b"UNB+UNOA"),
-        mail_with(BODY, b"Content-Type: multipart/mixed; boundary=x\r\n"),
-        mail_with(BODY, b"Content-Type: Application/EDIFACT\r\n"),
-    ],
-    ids=["xml", "xml with a mark", "edifact with una", "edifact", "multipart", "named edifact"],
-)
-def test_a_message_of_another_family_is_set_aside(content):
-    decided = an_exchange().handle(a_request(content), a_map(), NOW)
-    assert isinstance(decided, Unhandled)
-    assert "family" in decided.reason
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_message_of_another_family_goes_to_the_backend_as_it_came_and_nobody_waits_for_it(name):
+    content = mail_with(BODIES[name], HEADERS[name])
+    unit = decide(a_request(content), settings={"refuse_second": True})
+    (queued,) = unit.queued
+    assert (queued.lane, queued.content) == (BACKEND_LANE, content)
+    assert (queued.recipient.header, queued.recipient.body_offset) == (None, 0)
+    request = inserted(unit, REQUEST)
+    assert (request["procedure"], request["handover"], request["input_number"]) == ("", "", "")
+    assert (request["outstanding_until"], request["answered_at"]) == (None, None)
+    assert [change.kind for change in unit.changes] == [RECIPIENT_HANDLED]
+
+
+OTHER_REFUSALS = {
+    "an envelope that is not its From": ({"mail_from": OTHER_ADDRESS}, {}, "A0013"),
+    "before the service": ({}, {"service_hours": "10:01-19:00"}, "A0006"),
+    "after the service": ({}, {"service_hours": "06:00-10:00"}, "A0010"),
+    "in the service": ({}, {"service_hours": "10:00-19:00"}, None),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_REFUSALS)
+def test_a_refused_message_of_another_family_is_answered_in_the_form_of_an_edi_message(name):
+    envelope, settings, code = OTHER_REFUSALS[name]
+    view = a_map(BOUND, replace(BOUND, address=OTHER_ADDRESS))
+    unit = decide(a_request(mail_with(BODIES["XML"], HEADERS["XML"]), **envelope), view, settings=settings)
+    if code is None:
+        assert unit.queued[0].lane == BACKEND_LANE
+        return
+    assert answer_of(unit)[400:415] == f"{code}-0000-0000".encode()
+    assert answer_of(unit)[:3] == b"   "
+    assert b'Content-Type: Text/plain;charset="EUC-JP"' in inserted(unit, CONTENT)["content"]
+    assert changed(unit, RECIPIENT_HANDLED)["last_reply"] == code
+
+
+@pytest.mark.parametrize("case", rows("Other case"), ids=lambda case: case["Other case"])
+def test_every_row_about_another_family_is_answered_here_or_goes_on_untouched(case):
+    sending = Sending.of(case["Of"]).damage(case["Made by"])
+    office = sender_of(sending)
+    content = sending.content()
+    arrived = a_request(content, mail_from=sending.mail_from, received_at=RECEIVED_AT_OF_PAGE)
+    unit = decide(arrived, a_map(office), settings={"service_hours": sending.hours})
+    (queued,) = unit.queued
+    if case["Answer"] == "ok":
+        assert (queued.lane, queued.content) == (BACKEND_LANE, content)
+    else:
+        assert queued.lane == LANE
+        assert answer_of(unit)[400:415] == f"{case['Answer']}-0000-0000".encode()
 
 
 # Repeats.
@@ -372,9 +558,10 @@ def test_a_message_of_another_family_is_set_aside(content):
         (a_request(), 0, NEVER),
         (a_request(to_backend()), 30.0, to_micros(RECEIVED_AT) - 30_000_000),
         (a_request(mail_with(b"")), 30.0, to_micros(RECEIVED_AT) - 30_000_000),
-        (a_result(), 30.0, NEVER),
+        (a_result(), 30.0, to_micros(RECEIVED_AT) - 30_000_000),
+        (a_result(), 0, NEVER),
     ],
-    ids=["within the window", "a short window", "switched off", "to the backend", "damaged", "results never"],
+    ids=["within the window", "a short window", "off", "to the backend", "damaged", "a result", "a result, off"],
 )
 def test_a_repeat_is_looked_for_in_the_window_before_the_arrival(arrived, window, repeat_after):
     assert changed(decide(arrived, window=window), RECIPIENT_HANDLED)["repeat_after"] == repeat_after
@@ -394,63 +581,6 @@ def test_a_repeat_has_no_effect_but_its_own_state():
     assert (unit.inserts, unit.queued, unit.map_version) == ((), (), None)
 
 
-# Results.
-
-
-def test_a_result_goes_to_the_terminal_under_a_header_of_ours_and_its_body_untouched():
-    content = content_of_result()
-    unit = decide(a_result(content))
-    (queued,) = unit.queued
-    recipient = queued.recipient
-    assert (queued.lane, queued.content) == (LANE, content)
-    assert (recipient.mail_id, recipient.rcpt_to, recipient.sender) == (501, ADDRESS, CENTER)
-    assert recipient.header == TCC_RESULT.replace(b"1000", b"501")
-    assert content[recipient.body_offset :] == body_of(content)[1]
-    assert (recipient.address_id, recipient.output_code, recipient.map_version) == (ROW, "*CTCC", 7)
-    assert unit.inserts == ()
-
-
-def test_a_result_marks_its_oldest_outstanding_request_and_goes_on_where_there_is_none():
-    unit = decide(a_result())
-    assert changed(unit, REQUEST_ANSWERED) == {
-        "result_mail_id": 501,
-        "address_id": ROW,
-        "handover": request_with().items.handover,
-        "input_number": request_with().items.input_information_number,
-        "answered_at": to_micros(NOW),
-    }
-    (answered,) = [change for change in unit.changes if change.kind is REQUEST_ANSWERED]
-    assert not answered.must
-
-
-@pytest.mark.parametrize(
-    ("message_type", "ends"), [*((letter, True) for letter in "RM"), *((letter, False) for letter in "PCTU")]
-)
-def test_only_a_result_or_an_inquiry_result_ends_a_request(message_type, ends):
-    unit = decide(a_result(content_of_result(message_type)))
-    assert any(change.kind is REQUEST_ANSWERED for change in unit.changes) is ends
-    assert len(unit.queued) == 1
-
-
-def test_a_result_in_base64_is_read_and_passed_on_as_it_came():
-    wire = base64.encodebytes(body_of(content_of_result())[1]).replace(b"\n", b"\r\n")
-    unit = decide(a_result(b"Content-Transfer-Encoding: base64\r\n\r\n" + wire))
-    assert any(change.kind is REQUEST_ANSWERED for change in unit.changes)
-
-
-def test_a_result_for_an_address_without_a_terminal_today_is_set_aside():
-    ended = replace(BOUND, effective_until=NOW.date())
-    for arrived, view in ((a_result(rcpt_to="NOBODY@X.EXAMPLE"), a_map()), (a_result(), a_map(ended))):
-        decided = an_exchange().handle(arrived, view, NOW)
-        assert decided == Unhandled(f"the map has no terminal for {arrived.rcpt_to} today")
-
-
-def test_what_holds_no_output_common_items_is_set_aside():
-    for body in (b"", BODY, body_of(content_of_result())[1][:399]):
-        decided = an_exchange().handle(a_result(mail_with(body)), a_map(), NOW)
-        assert decided == Unhandled("the backend's mail holds no output common items")
-
-
 # In the store.
 
 
@@ -465,7 +595,7 @@ def arrived(store: Store, content: bytes, *, listener: str = "naccs") -> Arrival
 
 
 def commit(store: Store, arrival: Arrival) -> Applied | Stale | BaseException:
-    exchange = replace(an_exchange(), new_key=store.new_key)
+    exchange = an_exchange(new_key=store.new_key)
     decided = exchange.handle(arrival, a_map(version=0), NOW)
     assert isinstance(decided, Unit)
     # No map was ever imported here; the bindings are the test's own.
@@ -477,35 +607,10 @@ def answers(store: Store) -> list[int | None]:
     return list(store.read(lambda s: s.scalars(select(Request.result_mail_id).order_by(Request.id)).all()))
 
 
-def test_results_answer_outstanding_requests_oldest_first_and_the_rest_is_delivered_too(store):
-    for _ in range(2):  # neither handover nor number is unique
-        assert isinstance(commit(store, arrived(store, to_backend())), Applied)
-    results = [arrived(store, content_of_result(procedure_code="OTA"), listener="backend") for _ in range(3)]
-    outcomes = [commit(store, result) for result in results]
-    assert [outcome.found for outcome in outcomes if isinstance(outcome, Applied)] == [
-        (True, True),
-        (True, True),
-        (True, False),
-    ]
-    assert answers(store) == [results[0].mail_id, results[1].mail_id]
-    assert [outcome.sequences for outcome in outcomes if isinstance(outcome, Applied)] == [(1,), (2,), (3,)]
-
-
-@only_sqlite
-@pytest.mark.parametrize(
-    "items", [{"handover": "ANOTHER"}, {"input_information_number": "9"}], ids=["handover", "input number"]
-)
-def test_a_result_with_another_correlation_answers_nobodys_request(store, items):
-    commit(store, arrived(store, to_backend()))
-    outcome = commit(store, arrived(store, content_of_result(**items), listener="backend"))
-    assert outcome == Applied((True, False), (1,))
-    assert answers(store) == [None]
-
-
 @only_sqlite
 def test_an_answer_given_here_is_on_record_with_its_request(store):
     asked = arrived(store, SOUND_MAIL)
-    assert commit(store, asked) == Applied((True, True), (1,))
+    assert commit(store, asked) == Applied((True, True, False), (1,))
     mail = store.read(lambda s: s.scalars(select(Mail).where(Mail.listener == "gateway")).one())
     assert answers(store) == [mail.id]
     assert commit(store, asked) == Stale("state")  # decided twice, committed once
@@ -518,6 +623,60 @@ def test_a_cut_common_item_is_blank_in_the_record(store):
     assert isinstance(commit(store, arrived(store, cut)), Applied)
     row = store.read(lambda s: s.scalars(select(Request)).one())
     assert (row.procedure, row.handover, row.input_number) == ("TCC", "", "")
+
+
+# Retrieval, in the store.
+
+
+def retrieval(store: Store, exchange: Exchange, asked: Arrival) -> Retrieval:
+    version = store.run(lambda session: change_map(session, NOW))
+    decided = exchange.handle(asked, a_map(version=version), NOW)
+    assert isinstance(decided, Retrieval)
+    return decided
+
+
+def carry_out(store: Store, exchange: Exchange, asked: Arrival) -> tuple[list[Note], list[tuple[str, int]]]:
+    """The notes and the places in lanes that a retrieval leaves."""
+    wanted = retrieval(store, exchange, asked)
+    _, notes, queued = store.run_noting(lambda session: exchange.carry_out(session, asked, wanted, NOW))
+    return notes, [(enqueue.lane, sequence) for enqueue, sequence in queued]
+
+
+def test_a_list_is_answered_in_the_unit_of_work_that_reads_it(store):
+    asked = arrived(store, mail_with((EDI / "syg-list-request.edi").read_bytes()))
+    exchange = an_exchange(new_key=store.new_key)
+    assert carry_out(store, exchange, asked) == ([Note("heard", LANE)], [(LANE, 1)])
+    row = store.read(lambda session: session.get_one(Recipient, asked.recipient_id))
+    assert (row.state, row.last_reply) == ("handled", "SYG")
+    (request,) = store.read(lambda session: session.scalars(select(Request)).all())
+    assert (request.id, request.procedure, request.answered_at) == (asked.recipient_id, "SYG", NOW)
+    assert (request.outstanding_until, request.claimed_at) == (None, None)
+    sent = store.read(lambda session: session.scalars(select(Recipient).where(Recipient.lane == LANE)).one())
+    assert (sent.mail_id, sent.request_id, sent.output_code) == (request.result_mail_id, asked.recipient_id, "SYG0001")
+    # Taken up once more, by whoever did not see that it was done: nothing of it happens twice.
+    with pytest.raises(StaleUnit, match="state"):
+        carry_out(store, exchange, asked)
+    assert len(answers(store)) == 1
+
+
+@only_sqlite
+def test_a_fetch_that_needs_no_words_is_final_without_a_result(store):
+    asked = arrived(store, mail_with((EDI / "syg-fetch-request.edi").read_bytes()))
+    exchange = an_exchange(new_key=store.new_key, syg=SygSettings(fetch_notice="never"))
+    assert carry_out(store, exchange, asked) == ([Note("heard", LANE)], [])
+    (request,) = store.read(lambda session: session.scalars(select(Request)).all())
+    assert (request.answered_at, request.result_mail_id) == (NOW, None)
+
+
+@only_sqlite
+def test_a_retrieval_decided_on_an_older_map_leaves_nothing(store):
+    asked = arrived(store, mail_with((EDI / "syg-fetch-request.edi").read_bytes()))
+    exchange = an_exchange(new_key=store.new_key)
+    older = retrieval(store, exchange, asked)
+    store.run(lambda session: change_map(session, NOW))
+    with pytest.raises(StaleUnit, match="map"):
+        store.run(lambda session: exchange.carry_out(session, asked, older, NOW))
+    assert answers(store) == []
 
 
 def test_every_state_the_exchange_gives_is_a_move_from_received():
