@@ -9,30 +9,18 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One thing that is wrong: where, which rule it breaks, and the value or what it collides with."""
-
-    place: str
-    rule: str
-    value: str = ""
-
-
-class ContractsRefused(Exception):
-    """The office file cannot be taken; nothing of it was."""
-
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__("; ".join(f"{fault.place}: {fault.rule} {fault.value}".strip() for fault in faults))
-        self.faults = faults
+from handlers.contract_collisions import collisions
+from handlers.contract_faults import ContractsRefused, Fault, place_of
+from handlers.naccs.eligibility import Check
+from handlers.naccs.fields import DEFAULT_CODEC, KNOWN_CODECS
+from handlers.naccs.service_hours import service_hours
 
 
 def _text(longest: int, *, may_be_empty: bool = False) -> AfterValidator:
@@ -65,6 +53,20 @@ def _read_as(rule: str, read: Callable[[str], str]) -> AfterValidator:
             raise PydanticCustomError(rule, "") from None
 
     return AfterValidator(check)
+
+
+def _one_of(rule: str, values: Container[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in values:
+            raise PydanticCustomError(rule, "")
+        return value
+
+    return AfterValidator(check)
+
+
+def _hours(text: str) -> str:
+    service_hours(text)
+    return text
 
 
 def _subnet(text: str) -> str:
@@ -128,6 +130,8 @@ class TerminalContract(_Table):
     package: Short = ""
     ip_address: Ip | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    codec: Annotated[str, _one_of("codec", KNOWN_CODECS)] = DEFAULT_CODEC
+    left_to_backend: Annotated[tuple[Annotated[str, _one_of("check", frozenset(Check))], ...], Field(strict=False)] = ()
     mail_addresses: Annotated[tuple[TerminalAddress, ...], Field(strict=False)] = ()
 
 
@@ -159,6 +163,8 @@ class UserContract(_Table):
         tuple[Annotated[str, _like("procedure", r"\*|[A-Z][A-Z0-9]{2,4}")], ...],
         Field(strict=False, min_length=1),
     ]
+    service_hours: Annotated[str, _read_as("service_hours", _hours)] = ""  # empty: those of the whole centre
+    barred: bool = False
 
 
 class OfficeContract(_Table):
@@ -190,7 +196,7 @@ def read_contracts(text: str) -> Contracts:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ContractsRefused((Fault(place="", rule="toml", value=str(error)),)) from None
-    faults = list(_collisions(raw))
+    faults = list(collisions(raw))
     if raw.get("office") == []:
         faults.append(Fault(place="office", rule="missing"))
     try:
@@ -223,98 +229,3 @@ def _fault(error: ErrorDetails, raw: dict[str, Any]) -> Fault:
     # A whole table may hold a password.
     hides = error["loc"][-1] in _SECRET or rule == "unknown_key" or isinstance(error["input"], dict | list)
     return Fault(place=place_of(error["loc"], raw), rule=rule, value="" if hides else str(error["input"]))
-
-
-_NAMED_BY = {
-    "office": "code",
-    "contact": "email",
-    "line": "router_number",
-    "terminal": "name",
-    "user": "code",
-}
-
-
-def place_of(location: tuple[int | str, ...], raw: Any) -> str:
-    """Where in the file: `office CT0001, line 09143, terminal #2, port`, by number where it has no name."""
-    parts: list[str] = []
-    for part in location:
-        if isinstance(part, str):
-            raw = raw.get(part) if isinstance(raw, dict) else None
-            parts.append(part)
-            continue
-        raw = raw[part] if isinstance(raw, list) and part < len(raw) else None
-        name = raw.get(_NAMED_BY.get(parts[-1], "")) if isinstance(raw, dict) else None
-        parts[-1] += f" {name}" if isinstance(name, str) and name else f" #{part + 1}"
-    return ", ".join(parts)
-
-
-def _collisions(raw: dict[str, Any]) -> Iterator[Fault]:
-    """What stands twice but may stand once, and IP addresses outside their line's LAN."""
-    seen: dict[tuple[str, str], _Location] = {}
-    for kind, value, location in _once(raw):
-        earlier = seen.setdefault((kind, value), location)
-        if earlier != location:
-            # By number: both have the same name.
-            yield Fault(place=place_of(location, None), rule="repeated", value=place_of(earlier, None))
-    for office in _elements(raw, "office", ()):
-        for line in _elements(office.table, "line", office.location):
-            for terminal in _elements(line.table, "terminal", line.location):
-                if not _is_in_lan(terminal.table.get("ip_address"), line.table.get("lan_subnet")):
-                    place = place_of((*terminal.location, "ip_address"), raw)
-                    yield Fault(place=place, rule="outside_lan", value=str(line.table.get("lan_subnet")))
-
-
-@dataclass(frozen=True, slots=True)
-class _Element:
-    table: dict[str, Any]
-    location: tuple[int | str, ...]
-
-
-def _elements(table: dict[str, Any], key: str, location: tuple[int | str, ...]) -> list[_Element]:
-    found = table.get(key)
-    rows = found if isinstance(found, list) else []
-    return [_Element(row, (*location, key, at)) for at, row in enumerate(rows) if isinstance(row, dict)]
-
-
-_Location = tuple[int | str, ...]
-_Single = tuple[str, str, _Location]
-
-
-def _once(raw: dict[str, Any]) -> Iterator[_Single]:
-    """(kind, value as it compares, location) of every value that may stand once."""
-
-    def one(kind: str, element: _Element, *keys: str, within: str = "") -> Iterator[_Single]:
-        values = [element.table.get(key) for key in keys]
-        if all(isinstance(value, str) for value in values):
-            yield kind, "\0".join([within, *map(str, values)]).lower(), (*element.location, keys[0])
-
-    for office in _elements(raw, "office", ()):
-        yield from one("office", office, "code")
-        for contact in _elements(office.table, "contact", office.location):
-            yield from one("contact", contact, "email", within=str(office.location))
-        for user in _elements(office.table, "user", office.location):
-            yield from one("user", user, "code", "identification_number")
-        for line in _elements(office.table, "line", office.location):
-            yield from one("line", line, "router_number")
-            for terminal in _elements(line.table, "terminal", line.location):
-                yield from one("terminal", terminal, "name")
-                yield from one("ip", terminal, "ip_address")
-                yield from _addresses(terminal)
-
-
-def _addresses(terminal: _Element) -> Iterator[_Single]:
-    found = terminal.table.get("mail_addresses")
-    for at, address in enumerate(found if isinstance(found, list) else ()):
-        if isinstance(address, str):
-            yield "address", address.lower(), (*terminal.location, "mail_addresses", at)
-
-
-def _is_in_lan(ip: object, lan: object) -> bool:
-    """False for an address that no terminal of the LAN can have; True for what is no address at all."""
-    if not isinstance(ip, str) or not isinstance(lan, str):
-        return True
-    try:
-        address, network = ip_address(ip), ip_network(lan)
-    except ValueError:
-        return True
-    return address in network and address not in (network.network_address, network.broadcast_address)

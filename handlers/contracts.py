@@ -19,10 +19,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from handlers.calendar import jst_date
+from handlers.contract_faults import ContractsRefused, Fault
 from handlers.contract_file import (
     Contracts,
-    ContractsRefused,
-    Fault,
     LineContract,
     OfficeContract,
     TerminalContract,
@@ -34,15 +33,7 @@ from handlers.naccs.eligibility import password_mac
 from handlers.reservations import Kind, claim, end_of_rest, holder_of, rest_ip
 from handlers.terminals import change_map
 from storage.columns import Base
-from storage.models import (
-    AuditEvent,
-    Contact,
-    Line,
-    LogicalTerminal,
-    MailAddress,
-    Office,
-    OfficeUser,
-)
+from storage.models import AuditEvent, Contact, Line, LogicalTerminal, MailAddress, Office, OfficeUser
 from storage.savepoint import whole_or_nothing
 from storage.store import new_key
 
@@ -208,6 +199,7 @@ class _Import:
             return
         values = contract.model_dump(exclude={"ip_address", "mail_addresses"})
         values["terminal_class"] = contract.terminal_class or line.line_class
+        values["left_to_backend"] = " ".join(contract.left_to_backend)
         if found is None:
             values |= {"name": contract.name, "effective_from": self.today}
         terminal = self._put(LogicalTerminal, found, line_id=line.id, **values)
@@ -274,6 +266,8 @@ class _Import:
             identification_number=number,
             password_mac=mac,
             procedures=" ".join(contract.procedures),
+            service_hours=contract.service_hours,
+            barred=contract.barred,
         )
 
     def _one(self, model: type[Row], *conditions: Any) -> Row | None:

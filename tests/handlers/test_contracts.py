@@ -111,6 +111,17 @@ def test_passwords_are_not_in_what_a_log_would_show():
         ('procedures = ["*"]', 'procedures = "*"', "office CT0001, user TST01, procedures", "list", "*"),
         ("port = 2525", "port = 0", "office CT0001, line 09143, terminal 60777S, port", "port", "0"),
         ("port = 2525", 'port = "25"', "office CT0001, line 09143, terminal 60777S, port", "port", "25"),
+        ("port = 2525", 'codec = "sjis"', "office CT0001, line 09143, terminal 60777S, codec", "codec", "sjis"),
+        ("port = 2525", 'left_to_backend = ["none"]', "office CT0001, line 09143, terminal 60777S, left_to_backend #1",
+         "check", "none"),
+        ("port = 2525", 'left_to_backend = "hours"', "office CT0001, line 09143, terminal 60777S, left_to_backend",
+         "list", "hours"),
+        ('procedures = ["*"]', 'procedures = ["*"]\nservice_hours = "8:30-19:00"',
+         "office CT0001, user TST01, service_hours", "service_hours", "8:30-19:00"),
+        ('procedures = ["*"]', 'procedures = ["*"]\nservice_hours = "25:00-26:00"',
+         "office CT0001, user TST01, service_hours", "service_hours", "25:00-26:00"),
+        ('procedures = ["*"]', 'procedures = ["*"]\nbarred = "no"', "office CT0001, user TST01, barred",
+         "true_or_false", "no"),
         ("3A0001@smtp", f"{'a' * 60}@smtp", "office CT0001, line 09143, terminal 60777S, mail_addresses #1",
          "terminal_address", f"{'a' * 60}@smtp.ct0001.center.example"),
         ("[office.administrator]", "[office.manager]", "office CT0001, administrator", "missing", ""),
@@ -192,6 +203,22 @@ def test_an_import_writes_the_whole_contract(store, now):
     }
     assert audited(store, "office:CT0001") == [("office_imported", "gateway", "")]
     assert audited(store, "terminal:60777S") == [("terminal_added", "gateway", "")]
+
+
+def test_codec_checks_and_hours_are_imported_and_follow_the_file(store, now):
+    first = WITH_SMTP_SERVER.replace("port = 2525", 'codec = "eucjp_ms"\nleft_to_backend = ["office", "password"]')
+    first = first.replace('procedures = ["*"]', 'procedures = ["*"]\nservice_hours = "22:00-06:00"\nbarred = true')
+    take_contracts(store, now, first)
+    terminals = {row.name: row for row in all_of(store, LogicalTerminal)}
+    assert (terminals["60777S"].codec, terminals["60777S"].left_to_backend) == ("eucjp_ms", "office password")
+    assert (terminals["25130M"].codec, terminals["25130M"].left_to_backend) == ("euc_jp", "")
+    (user,) = all_of(store, OfficeUser)
+    assert (user.service_hours, user.barred) == ("22:00-06:00", True)
+    assert take_contracts(store, now, first).map_version is None
+    report = take_contracts(store, now, WITH_SMTP_SERVER)
+    assert report.updated == {"logical_terminals": 1, "office_users": 1}
+    (user,) = all_of(store, OfficeUser)
+    assert (user.service_hours, user.barred) == ("", False)
 
 
 def test_an_imported_terminal_takes_effect_on_the_japanese_day_of_the_import(store, now):

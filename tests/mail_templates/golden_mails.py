@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
 
-from handlers import desk_mail, reviews
+from handlers import desk_mail, lane_watch, reviews
 from handlers.case_tokens import case_local_part
 from storage.models import Office
+from storage.states import State
 from storage.store import Store
 from tests.handlers.applications.application_mails import DIAGRAM, form_with, mail_with
 from tests.handlers.applications.receipt_cases import (
@@ -29,6 +30,15 @@ from tests.handlers.applications.receipt_cases import (
     take_in,
 )
 from tests.handlers.review_cases import CALENDAR, DESK, WITH_SMTP_SERVER, take_contracts
+from tests.handlers.watch_cases import (
+    ALARM,
+    LANE,
+    add_down,
+    add_messages,
+    add_requests,
+    take_terminal,
+    watch_out,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
@@ -141,6 +151,37 @@ def without_administrator(store: Store) -> None:
     take_in(store, application_mail(NOW, application()), NOW)
 
 
+def overdue(store: Store) -> None:
+    """One request of each kind without a result: in doubt, handed over, never handed over."""
+    take_terminal(store, NOW)
+    add_requests(store, NOW - timedelta(seconds=20))
+    add_requests(store, NOW - timedelta(seconds=10), claimed_at=None, handover="00001:01-24100000", procedure="OTC")
+    add_requests(store, NOW, in_doubt=True, handover="SYG20261124100000", input_number="2")
+    watch_out(store, NOW + timedelta(seconds=175))
+
+
+def overdue_by_the_dozen(store: Store) -> None:
+    """More requests than a mail lists."""
+    take_terminal(store, NOW)
+    add_requests(store, NOW, 22)
+    watch_out(store, NOW + timedelta(seconds=180))
+
+
+def down(store: Store) -> None:
+    """A terminal and the backend that do not answer."""
+    add_down(store, LANE, NOW, next_try_at=NOW + timedelta(minutes=6))
+    add_messages(store, LANE, 3, NOW, State.QUEUED)
+    add_down(store, "backend", NOW + timedelta(minutes=4))
+    store.run(lambda session: lane_watch.watch(session, DESK, NOW + timedelta(minutes=5), alarm_after=ALARM))
+
+
+def gave_up(store: Store) -> None:
+    """Messages for two terminals that waited for too long."""
+    add_messages(store, LANE, 3, NOW)
+    add_messages(store, "terminal:60001S", 12, NOW)
+    store.run(lambda session: lane_watch.tell_gave_up(session, DESK, NOW))
+
+
 # File name -> what happens, the template, and to whom it goes.
 CASES: dict[str, tuple[Callable[[Store], None], str, str]] = {
     "application-received": (received, "applicant/application-received", CONTACT),
@@ -160,6 +201,10 @@ CASES: dict[str, tuple[Callable[[Store], None], str, str]] = {
     "application-waiting": (from_a_stranger, "reviewer/application-waiting", DESK.reviewer_address),
     "no-administrator-address": (without_administrator, "reviewer/no-administrator-address", DESK.reviewer_address),
     "mail-parked": (parked, "operator/mail-parked", DESK.operator_address),
+    "request-overdue": (overdue, "operator/request-overdue", DESK.operator_address),
+    "request-overdue-by-the-dozen": (overdue_by_the_dozen, "operator/request-overdue", DESK.operator_address),
+    "destination-down": (down, "operator/destination-down", DESK.operator_address),
+    "delivery-gave-up": (gave_up, "operator/delivery-gave-up", DESK.operator_address),
     "review-complete": (completed, "applicant/review-complete", CONTACT),
     "id-notice": (completed, "applicant/id-notice", ADMINISTRATOR),
 }

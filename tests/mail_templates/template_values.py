@@ -8,6 +8,8 @@ from typing import Any
 from handlers.applications.contents import Applicant, ApplicationFile, Person
 from handlers.applications.receipt_notices import CountChange, LineShown
 from handlers.id_notices import TerminalBlock
+from handlers.lane_watch import DownDestination, GivenUp
+from handlers.request_watch import OverdueRequest
 from storage.models import Office
 
 RECEIVED = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
@@ -49,6 +51,27 @@ COPY: dict[str, Any] = {
     "open_cases": [f"26{number:04d}A" for number in range(30)],
     "email_not_registered": True,
 }
+OVERDUE: dict[str, Any] = {
+    "address": f"{'a' * 64}@{'b' * 60}.EXAMPLE",
+    "terminal": "60777S",
+    "procedure": "OTA01",
+    "handover": "x" * 26,
+    "input_number": "0000000001",
+    "mail_id": 382872872311328768,
+    "received": "2026-11-24 10:00:00",
+    "handed_over": "2026-11-24 10:00:01",
+    "in_doubt": False,
+}
+DOWN = DownDestination(
+    lane="terminal:60777S",
+    since=RECEIVED,
+    failures=12345,
+    last_failure=LONG + UNBROKEN,
+    next_try=RECEIVED,
+    waiting=12345,
+    paused=True,
+    endpoint="backup",
+)
 
 VALUES: dict[str, dict[str, Any]] = {
     "applicant/application-received": COPY,
@@ -137,5 +160,20 @@ VALUES: dict[str, dict[str, Any]] = {
         "rcpt_to": "postmaster@nss.center.example",
         "reason": LONG,
         "last_of_hour": True,
+    },
+    "operator/request-overdue": {
+        "requests": [
+            OverdueRequest(**OVERDUE),
+            OverdueRequest(**{**OVERDUE, "in_doubt": True}),
+            OverdueRequest(**{**OVERDUE, "handed_over": ""}),
+        ],
+        "total": 12345,
+        "overdue_seconds": 180,
+    },
+    "operator/destination-down": {"destinations": [DOWN, DOWN], "total": 12345, "last_of_hour": True},
+    "operator/delivery-gave-up": {
+        "destinations": [GivenUp(lane="terminal:60777S", count=12345, first=RECEIVED)],
+        "total": 12345,
+        "messages": 12345678,
     },
 }

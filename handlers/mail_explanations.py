@@ -1,0 +1,298 @@
+"""Why a mail is where it is: each recipient with its tries, what it waits for, and the request it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, false, func, or_, select
+from sqlalchemy.orm import Session
+
+from handlers.calendar import jst_date
+from handlers.lane_operations import BACKEND_LANE, LaneState, lane_states
+from handlers.mail_search import in_state
+from handlers.mail_view import is_unmatched
+from handlers.naccs.message import body_of
+from handlers.naccs.result_codes import describe
+from handlers.naccs.results import codes_of
+from storage.mail_queue import content_of
+from storage.models import Attempt, LogicalTerminal, Mail, MailAddress, Recipient, Request
+from storage.states import Direction, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """An attempt that was no plain success, in the peer's own words."""
+
+    at: datetime
+    outcome: str
+    stage: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeText:
+    """A result code with what it means and what its receiver does about it."""
+
+    code: str
+    cause_ja: str
+    cause_en: str
+    action_ja: str
+    action_en: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestState:
+    """A request as it stands; `state` is waiting, handed_over, in_doubt, answered or given_up."""
+
+    request_id: int
+    mail_id: int
+    address: str
+    procedure: str
+    handover: str
+    input_number: str
+    state: str
+    received_at: datetime
+    claimed_at: datetime | None
+    outstanding_until: datetime | None
+    in_doubt: bool
+    late_at: datetime | None
+    overdue_at: datetime | None
+    answered_at: datetime | None
+    result_mail_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientState:
+    """A recipient, every try, and what comes next.
+
+    `why` is its state, or what a queued or received one waits for: paused, down, unbound, address_busy, behind,
+    deferred or nothing (next). `ahead`: how many stand before it. `next_try_at`: None when it waits for no time.
+    """
+
+    recipient_id: int
+    direction: str
+    rcpt_to: str
+    state: str
+    since: datetime
+    destination: str | None
+    map_version: int | None
+    output_code: str
+    request_id: int | None
+    due_at: datetime
+    waiting_since: datetime
+    attempts: int
+    in_doubt: int
+    last_reply: str
+    why: str
+    ahead: int
+    next_try_at: datetime | None
+    tries: tuple[Try, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailExplanation:
+    """A mail with its recipients, the request it is or answers, and what its result codes say."""
+
+    kind: str = "mail"
+    id: int
+    direction: str
+    listener: str
+    mail_from: str
+    received_at: datetime
+    peer: str
+    size: int
+    message_id: str
+    damage: str
+    template: str
+    map_version: int | None
+    unmatched: bool
+    recipients: tuple[RecipientState, ...]
+    requests: tuple[RequestState, ...]
+    codes: tuple[CodeText, ...]
+
+
+def explain_mail(session: Session, mail: Mail, now: datetime) -> MailExplanation:
+    """All that is known of one mail."""
+    rows = session.scalars(select(Recipient).where(Recipient.mail_id == mail.id).order_by(Recipient.id)).all()
+    ids = {row.id for row in rows} | {row.request_id for row in rows if row.request_id is not None}
+    asked = select(Request).where(or_(Request.id.in_(ids), Request.result_mail_id == mail.id) if ids else false())
+    return MailExplanation(
+        id=mail.id,
+        direction=mail.direction,
+        listener=mail.listener,
+        mail_from=mail.mail_from,
+        received_at=mail.received_at,
+        peer=mail.peer,
+        size=mail.size,
+        message_id=mail.message_id,
+        damage=mail.damage,
+        template=mail.template,
+        map_version=mail.map_version,
+        unmatched=any(is_unmatched(mail, row) for row in rows),
+        recipients=recipient_states(session, rows, now),
+        requests=request_states(session, session.scalars(asked.order_by(Request.id.desc())).all(), now),
+        codes=result_codes(session, mail.id),
+    )
+
+
+def result_codes(session: Session, mail_id: int) -> tuple[CodeText, ...]:
+    """The result codes that a mail carries, with their texts; empty where it is no result."""
+    codes = codes_of(body_of(content_of(session, mail_id))[1])
+    return tuple(_code_text(code) for code in codes)
+
+
+def _code_text(code: str) -> CodeText:
+    japanese, english = describe(code, "ja"), describe(code, "en")
+    return CodeText(
+        code=code,
+        cause_ja=japanese.cause,
+        cause_en=english.cause,
+        action_ja=japanese.action,
+        action_en=english.action,
+    )
+
+
+def request_states(session: Session, requests: Sequence[Request], now: datetime) -> tuple[RequestState, ...]:
+    """The requests in the order given."""
+    own = select(Recipient.id, Recipient.mail_id).where(Recipient.id.in_([request.id for request in requests]))
+    mails = {row.id: row.mail_id for row in session.execute(own)}
+    rows = select(MailAddress).where(MailAddress.id.in_({request.address_id for request in requests}))
+    addresses = {row.id: row.address for row in session.scalars(rows)}
+    return tuple(
+        RequestState(
+            request_id=request.id,
+            mail_id=mails[request.id],
+            address=addresses.get(request.address_id, ""),
+            procedure=request.procedure,
+            handover=request.handover,
+            input_number=request.input_number,
+            state=_request_state(request, now),
+            received_at=request.received_at,
+            claimed_at=request.claimed_at,
+            outstanding_until=request.outstanding_until,
+            in_doubt=request.in_doubt,
+            late_at=request.late_at,
+            overdue_at=request.overdue_at,
+            answered_at=request.answered_at,
+            result_mail_id=request.result_mail_id,
+        )
+        for request in requests
+    )
+
+
+def _request_state(request: Request, now: datetime) -> str:
+    if request.answered_at is not None:
+        return "answered"
+    if request.in_doubt:
+        return "in_doubt"
+    if request.claimed_at is None:
+        return "waiting"
+    over = request.outstanding_until is not None and request.outstanding_until <= now
+    return "given_up" if over else "handed_over"
+
+
+def recipient_states(session: Session, rows: Sequence[Recipient], now: datetime) -> tuple[RecipientState, ...]:
+    """The recipients in the order given, each with its tries and what it waits for."""
+    tries: dict[int, list[Try]] = {}
+    query = select(Attempt).where(Attempt.recipient_id.in_([row.id for row in rows])).order_by(Attempt.id)
+    for attempt in session.scalars(query):
+        found = Try(at=attempt.attempted_at, outcome=attempt.outcome, stage=attempt.stage, reply=attempt.reply)
+        tries.setdefault(attempt.recipient_id, []).append(found)
+    waiting = {row.lane for row in rows if row.state == State.QUEUED and row.lane is not None}
+    lanes = {lane.lane: lane for lane in lane_states(session, waiting)} if waiting else {}
+    return tuple(_recipient(session, row, tries.get(row.id, ()), lanes, now) for row in rows)
+
+
+def _recipient(
+    session: Session, row: Recipient, tries: Iterable[Try], lanes: Mapping[str, LaneState], now: datetime
+) -> RecipientState:
+    why, ahead, next_try_at = _prospect(session, row, lanes, now)
+    return RecipientState(
+        recipient_id=row.id,
+        direction=row.direction,
+        rcpt_to=row.rcpt_to,
+        state=row.state,
+        since=row.finished_at or row.created_at,
+        destination=row.lane,
+        map_version=row.map_version,
+        output_code=row.output_code,
+        request_id=row.request_id,
+        due_at=row.due_at,
+        waiting_since=row.waiting_since,
+        attempts=row.attempts,
+        in_doubt=row.in_doubt,
+        last_reply=row.last_reply,
+        why=why,
+        ahead=ahead,
+        next_try_at=next_try_at,
+        tries=tuple(tries),
+    )
+
+
+_Prospect = tuple[str, int, datetime | None]
+
+
+def _prospect(session: Session, row: Recipient, lanes: Mapping[str, LaneState], now: datetime) -> _Prospect:
+    """What the recipient waits for, how many stand before it, and when it is tried next."""
+    if row.state == State.RECEIVED:
+        return _prospect_of_work(session, row, now)
+    if row.state != State.QUEUED or row.lane is None:
+        return row.state, 0, None
+    lane = lanes[row.lane]
+    before = (in_state(State.QUEUED), Recipient.lane == row.lane, Recipient.lane_sequence < row.lane_sequence)
+    ahead = session.scalar(select(func.count()).select_from(Recipient).where(*before)) or 0
+    if lane.paused is not None:
+        return "paused", ahead, None
+    if row.lane.startswith("terminal:") and not _is_bound(session, row, now):
+        return "unbound", ahead, None
+    if lane.down_since is not None:
+        return "down", ahead, lane.next_try_at
+    if row.lane == BACKEND_LANE and (busy_until := _busy_until(session, row, now)) is not None:
+        return "address_busy", ahead, busy_until
+    if row.due_at > now:
+        return "deferred", ahead, row.due_at
+    return ("behind" if ahead and row.lane.startswith("terminal:") else "next"), ahead, None
+
+
+def _prospect_of_work(session: Session, row: Recipient, now: datetime) -> _Prospect:
+    before = (in_state(State.RECEIVED), Recipient.order_key == row.order_key, Recipient.id < row.id)
+    ahead = session.scalar(select(func.count()).select_from(Recipient).where(*before)) or 0
+    if row.due_at > now:
+        return "deferred", ahead, row.due_at
+    return ("behind" if ahead and row.order_key else "next"), ahead, None
+
+
+def _is_bound(session: Session, row: Recipient, now: datetime) -> bool:
+    """Whether the address row leads to the terminal of this lane today."""
+    today = jst_date(now)
+    query = select(LogicalTerminal.name).join(MailAddress, MailAddress.terminal_id == LogicalTerminal.id)
+    query = query.where(MailAddress.id == row.address_id, LogicalTerminal.ip_address.is_not(None))
+    for dated in (MailAddress, LogicalTerminal):
+        ends = or_(dated.effective_until.is_(None), dated.effective_until > today)
+        query = query.where(dated.effective_from <= today, ends)
+    return session.scalar(query) == str(row.lane).removeprefix("terminal:")
+
+
+def _busy_until(session: Session, row: Recipient, now: datetime) -> datetime | None:
+    """Until when another request of the same address is waited for."""
+    request = session.get(Request, row.request_id) if row.request_id is not None else None
+    if request is None or request.outstanding_until is None:
+        return None
+    other = (Request.address_id == request.address_id, Request.id != request.id, *outstanding(now))
+    return session.scalar(select(func.max(Request.outstanding_until)).where(*other))
+
+
+def outstanding(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of a request whose result is awaited."""
+    return (Request.claimed_at.is_not(None), Request.answered_at.is_(None), Request.outstanding_until > now)
+
+
+def deliveries(session: Session, mail_ids: Iterable[int]) -> dict[int, list[Recipient]]:
+    """The outbound recipients of each mail, the oldest first."""
+    found: dict[int, list[Recipient]] = {}
+    query = select(Recipient).where(Recipient.mail_id.in_(list(mail_ids)), Recipient.direction == Direction.OUTBOUND)
+    for row in session.scalars(query.order_by(Recipient.id)):
+        found.setdefault(row.mail_id, []).append(row)
+    return found
