@@ -95,14 +95,31 @@ def main() -> None:
 
 def _command_modules() -> tuple[Register, ...]:
     """Who brings which commands; each module offers `register(root)`."""
-    from gateway.cli import applications, demo, mails, offices, samples, serve
+    from gateway.cli import (
+        applications,
+        demo,
+        destinations,
+        explain,
+        mail_moves,
+        mails,
+        offices,
+        outputs,
+        samples,
+        serve,
+        terminals,
+    )
 
     return (
         serve.register,  # serve, migrate
         demo.register,  # demo
         offices.register,  # office, terminal, address
+        terminals.register,  # terminal undelivered
+        outputs.register,  # output list | add | end | import
         applications.register,  # application list | show | complete
-        mails.register,  # mail list, explain
+        mails.register,  # mail list | show
+        mail_moves.register,  # mail retry | park | release | resend | cancel
+        destinations.register,  # destination list | show | pause | resume | flush | switch | release-request
+        explain.register,  # explain
         samples.register,  # sample list | show | send
     )
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli.faults import show_faults
 from gateway.cli.opening import SudoUid, actor, opened_store
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from handlers.contracts import Contracts, Fault, ImportReport
+    from handlers.contracts import Contracts, ImportReport
     from storage.models import LogicalTerminal, MailAddress, Office
 
 office_app = typer.Typer(no_args_is_help=True, help="Contracting offices: import them, list them, show one.")
@@ -22,51 +23,6 @@ address_app = typer.Typer(no_args_is_help=True, help="SMTP mail addresses.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 OfOffice = Annotated[str | None, typer.Option("--office", help="Only those of the office with this code.")]
-
-# What a fault of the office file says, in Japanese and English; `value` is what stands there or collides.
-FAULTS: dict[str, tuple[str, str]] = {
-    "toml": ("TOMLとして読めません: {value}", "is no TOML: {value}"),
-    "missing": ("必ず書く項目です", "must be given"),
-    "unknown_key": ("知らない項目です", "unknown key"),
-    "text": ("引用符で囲んだ文字列で書きます（{value}）", "must be text in quotes, not {value}"),
-    "true_or_false": ("true か false で書きます（{value}）", "must be true or false, not {value}"),
-    "list": ("[ ] の一覧、または [[ ]] の見出しで書きます", "must be a list, or a heading in [[ ]]"),
-    "table": ("[ ] の見出しで書きます", "must be a table, a heading in [ ]"),
-    "one_line": (
-        "空や改行は使えず、長さに限りがあります（{value}）",
-        "must be one line of text, not empty and not too long: {value}",
-    ),
-    "office_code": ("半角の英大文字と数字、8文字以内です（{value}）", "up to 8 capitals and digits, not {value}"),
-    "router_number": ("半角の数字、10桁以内です（{value}）", "up to 10 digits, not {value}"),
-    "lan_subnet": (
-        "10.20.13.0/24 のようなネットワークです（{value}）",
-        "must be a network such as 10.20.13.0/24, host bits zero, not {value}",
-    ),
-    "ip_address": ("IPアドレスではありません（{value}）", "is no IP address: {value}"),
-    "outside_lan": (
-        "回線のLAN {value} で端末が使えるアドレスではありません",
-        "is not an address a terminal of the line's LAN {value} can have",
-    ),
-    "port": ("1から65535までの数です（{value}）", "must be a number from 1 to 65535, not {value}"),
-    "terminal_name": ("半角の英大文字と数字、6文字です（{value}）", "6 capitals and digits, not {value}"),
-    "terminal_address": (
-        "64文字以内の半角のメールアドレスです（{value}）",
-        "must be a mail address of at most 64 characters, not {value}",
-    ),
-    "mail_address": ("メールアドレスではありません（{value}）", "is no mail address: {value}"),
-    "phone": (
-        "0で始まる半角の数字10桁か11桁です（{value}）",
-        "10 or 11 digits beginning with 0, no hyphen, not {value}",
-    ),
-    "user_code": ("半角の英大文字と数字、5文字です（{value}）", "5 capitals and digits, not {value}"),
-    "identification_number": ("半角の英大文字と数字、3文字です（{value}）", "3 capitals and digits, not {value}"),
-    "password": ("半角の英数字と記号、8文字以内です", "up to 8 printable half-width characters"),
-    "contract_password": ("半角の英数字と記号、8文字以上です", "at least 8 printable half-width characters"),
-    "procedure": ("業務コードか * です（{value}）", "must be a procedure code or *, not {value}"),
-    "repeated": ("{value} と同じ値です", "has the same value as {value}"),
-    "other_office": ("事業所 {value} のものです", "belongs to office {value}"),
-    "taken": ("{value} が使っているか、休止期間中です", "is in use by {value}, or rests after use"),
-}
 
 
 def register(root: typer.Typer) -> None:
@@ -94,7 +50,7 @@ def import_file(
         contracts = _read(file)
         report = _import(running, contracts, actor(sudo_uid))
     except ContractsRefused as refused:
-        _show_faults(running, refused.faults, as_json=as_json)
+        show_faults(running, refused.faults, as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
         print_json(_report_json(report))
@@ -123,19 +79,6 @@ def _import(running: Invocation, contracts: Contracts, by: str) -> ImportReport:
         return opened.store.run(
             lambda session: import_contracts(session, contracts, desk, now, actor=by, password_hashes=hashes)
         )
-
-
-def _show_faults(running: Invocation, faults: tuple[Fault, ...], *, as_json: bool) -> None:
-    told = [(fault, _sentence(running, fault)) for fault in faults]
-    if as_json:
-        print_json({"faults": [{"place": fault.place, "rule": fault.rule, "text": text} for fault, text in told]})
-    for fault, text in told:
-        typer.echo(f"{fault.place}: {text}" if fault.place else text, err=True)
-
-
-def _sentence(running: Invocation, fault: Fault) -> str:
-    ja, en = FAULTS[fault.rule]
-    return running.text(ja=ja, en=en).format(value=fault.value)
 
 
 def _report_json(report: ImportReport) -> dict[str, Any]:
@@ -250,7 +193,9 @@ def _show_office(running: Invocation, office: dict[str, Any]) -> None:
             _show_terminal(terminal, indent="  ")
     for user in office["users"]:
         label = running.text(ja="利用者コード・識別番号", en="user code and identification number")
-        typer.echo(f"{label}: {user['code']} {user['identification_number']} {' '.join(user['procedures'])}")
+        barred = running.text(ja="利用停止", en="barred") if user["barred"] else ""
+        words = (user["code"], user["identification_number"], *user["procedures"], user["service_hours"], barred)
+        typer.echo(f"{label}: {' '.join(filter(None, words))}")
 
 
 def _no_office(running: Invocation, code: str) -> NoReturn:
@@ -288,6 +233,8 @@ def _whole_office(session: Session, code: str, port: int) -> dict[str, Any] | No
                 "code": user.code,
                 "identification_number": user.identification_number,
                 "procedures": user.procedures.split(),
+                "service_hours": user.service_hours,
+                "barred": user.barred,
             }
             for user in users
         ],
@@ -361,6 +308,8 @@ def _terminal(row: LogicalTerminal, port: int) -> dict[str, Any]:
         "package": row.package,
         "ip_address": row.ip_address,
         "port": row.port or port,
+        "codec": row.codec,
+        "left_to_backend": row.left_to_backend.split(),
         **_dates(row),
         "mail_addresses": [
             {"address": address.address, **_dates(address)}
@@ -385,7 +334,9 @@ def _show_terminal(terminal: dict[str, Any], indent: str = "") -> None:
     place = f"{terminal['ip_address'] or '-'}:{terminal['port']}"
     typer.echo(
         f"{indent}{terminal['name']}  {terminal['equipment']:5} {place:21} "
-        f"{terminal['office_code']} {terminal['router_number']}  {_span(terminal)}"
+        f"{terminal['office_code']} {terminal['router_number']}  {_span(terminal)}  {terminal['codec']}"
     )
+    if terminal["left_to_backend"]:
+        typer.echo(f"{indent}    left to the backend: {' '.join(terminal['left_to_backend'])}")
     for address in terminal["mail_addresses"]:
         typer.echo(f"{indent}    {address['address']}  {_span(address)}")

@@ -1,4 +1,4 @@
-"""`mail list` and `explain`: what an operator sees of a mail (semantics §9, §11)."""
+"""`mail list` and `mail show`: what an operator sees of a mail (semantics §9, §11)."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def test_mails_are_listed_newest_first_with_what_scripts_rely_on(command_line, s
         "mail_from": ADDRESS,
         "received_at": "2026-11-24T01:00:00.000+00:00",
         "recipients": [{"rcpt_to": CENTER, "state": "received", "destination": None, "attempts": 0, "last_reply": ""}],
+        "unmatched": False,
     }
 
 
@@ -99,45 +100,10 @@ def test_as_text_each_recipient_has_a_line(command_line, store, now):
     ]
 
 
-def test_a_mail_is_explained_with_its_recipients_and_every_try(command_line, store, now):
-    found = answered(store, now)
-    explained = command_line.json("explain", str(found.mail_id))
-    assert {key: explained[key] for key in ("id", "peer", "size", "damage", "template", "message_id")} == {
-        "id": str(found.mail_id),
-        "peer": "127.20.13.13",
-        "size": len(edi_mail()),
-        "damage": "nul",
-        "template": "",
-        "message_id": "",
-    }
-    request, result = explained["recipients"]
-    assert (request["state"], request["map_version"], request["tries"]) == ("handled", "3", [])
-    assert request["since"] == "2026-11-24T01:00:02.000+00:00"
-    assert (result["state"], result["destination"], result["in_doubt"]) == ("queued", LANE, 0)
-    assert result["since"] == result["due_at"] == "2026-11-24T01:00:00.000+00:00"
-    assert result["tries"] == [
-        {"at": "2026-11-24T01:00:00.000+00:00", "outcome": "temporary", "stage": "rcpt", "reply": "450 4.2.0 full"}
-    ]
-
-
-@only_sqlite
-def test_an_explanation_as_text_says_the_same(command_line, store, now):
-    found = answered(store, now)
-    text = command_line.run("explain", str(found.mail_id)).stdout
-    assert text.startswith(f"mail {found.mail_id}: inbound, naccs, from=<{ADDRESS}>\n")
-    for part in (
-        f"from peer 127.20.13.13, {len(edi_mail())} bytes",
-        f"<{CENTER}> handled since 2026-11-24T01:00:02",
-        f"lane {LANE}",
-        "temporary at rcpt: 450 4.2.0 full",
-    ):
-        assert part in text
-
-
 @only_sqlite
 def test_no_command_shows_a_password_or_the_token_of_an_address(command_line, store, now):
     found = put(store, now, listener="gateway", mail_from=BOUNCE, rcpt_to=BOUNCE.upper())
-    for arguments in (("mail", "list"), ("explain", str(found.mail_id))):
+    for arguments in (("mail", "list"), ("mail", "show", str(found.mail_id)), ("explain", str(found.mail_id))):
         for form in ((), ("--json",)):
             shown = command_line.run(*arguments, *form)
             assert shown.exit_code == 0
@@ -152,21 +118,80 @@ def test_an_empty_store_has_nothing_to_list(command_line):
 
 
 @only_sqlite
-def test_a_mail_that_is_not_there_ends_with_status_1_and_no_number_with_2(command_line, store, now):
-    put(store, now)
-    assert command_line.run("explain", "17", lang="en").stderr == "there is no mail 17\n"
-    assert command_line.run("explain", "17", lang="ja").stderr == "メール 17 はありません\n"
-    assert command_line.run("explain", "17").exit_code == 1
-    assert command_line.run("explain", "17", "--json").exit_code == 1
-    for wrong in ("x", "", "1.5", "<17@center.example>"):
-        assert command_line.run("explain", wrong).exit_code == 2
+def test_a_list_goes_on_below_the_last_mail_of_the_one_before(command_line, store, now):
+    ids = [str(put(store, now).mail_id) for _ in range(5)][::-1]
+    shown = command_line.run("mail", "list", "--limit", "2", lang="en")
+    assert shown.stderr == f"more with --before {ids[1]}\n"
+    following = command_line.json("mail", "list", "--limit", "2", "--before", ids[1])
+    assert [mail["id"] for mail in following] == ids[2:4]
+    assert [mail["id"] for mail in command_line.json("mail", "list", "--before", ids[3])] == ids[4:]
+    assert command_line.run("mail", "list", "--before", "x").exit_code == 2
 
 
 @only_sqlite
-def test_a_mail_without_a_peer_or_attempts_is_explained_too(command_line, store, now):
-    origin = Origin(listener="gateway", mail_from="")
-    _, unit = arrival(store.new_key, origin, [("A@X.EXAMPLE", "")], b"x", now)
+def test_a_filter_that_names_nothing_known_is_refused_and_a_wrong_one_is_wrong_usage(command_line, store, now):
+    put(store, now)
+    for option, value, said in (
+        ("--terminal", "99999S", "there is no terminal 99999S\n"),
+        ("--receipt", "269999A", "there is no application 269999A\n"),
+    ):
+        refused = command_line.run("mail", "list", option, value, lang="en")
+        assert (refused.exit_code, refused.stderr) == (1, said)
+    states = command_line.run("mail", "list", "--state", "sent")
+    assert states.exit_code == 2
+    assert "received, handled" in " ".join(states.stderr.split())
+    for option, value in (("--direction", "up"), ("--since", "yesterday"), ("--until", "2026-13-01")):
+        assert command_line.run("mail", "list", option, value).exit_code == 2
+
+
+@only_sqlite
+def test_a_list_can_be_of_a_time_an_address_and_a_direction(command_line, store, now):
+    old, new = put(store, now - timedelta(hours=3)), put(store, now - timedelta(minutes=5), mail_from="B@X.EXAMPLE")
+
+    def found(*options):
+        return [mail["id"] for mail in command_line.json("mail", "list", *options)]
+
+    assert found("--since", "1h") == [str(new.mail_id)]
+    assert found("--until", "1h") == [str(old.mail_id)]
+    assert found("--since", "2026-11-24T06:00", "--until", "2026-11-24T08:00+09:00") == [str(old.mail_id)]
+    assert found("--address", "b@x.example") == [str(new.mail_id)]
+    assert found("--direction", "outbound") == []
+
+
+@only_sqlite
+def test_a_mail_is_shown_with_its_header_and_text_and_no_password(command_line, store, now):
+    found = put(store, now)
+    shown = command_line.json("mail", "show", str(found.mail_id))
+    assert (shown["id"], shown["peer"], shown["size"]) == (str(found.mail_id), "127.20.13.13", len(edi_mail()))
+    assert {"name": "from", "value": ADDRESS} in shown["headers"]
+    assert shown["text"].startswith("   TCC")
+    text = command_line.run("mail", "show", str(found.mail_id)).stdout
+    assert f"\nfrom: {ADDRESS}\n" in text
+    assert "PASSWD01" not in text + str(shown)
+
+
+@only_sqlite
+def test_the_bytes_of_a_mail_are_written_with_the_password_blanked(command_line, store, now):
+    found = put(store, now)
+    written = command_line.run("mail", "show", str(found.mail_id), "--raw")
+    assert written.stdout_bytes == edi_mail().replace(b"PASSWD01", b" " * 8)
+    assert command_line.run("mail", "show", str(found.mail_id), "--raw", "--json").exit_code == 2
+
+
+@only_sqlite
+def test_what_controls_a_terminal_is_not_written_to_one(command_line, store, now):
+    origin = Origin(listener="public", mail_from="evil@x.example")
+    content = b"Subject: a\r\n\r\n\x1b]0;owned\x07text\r\nline\r\n"
+    _, unit = arrival(store.new_key, origin, [("apply@nss.center.example", "")], content, now)
     commit(store, replace(unit, notes=()))
-    text = command_line.run("explain", str(unit.notes[0].payload.mail_id)).stdout
-    assert "from peer -, 1 bytes" in text
-    assert "attempts 0, last: -" in text
+    shown = command_line.run("mail", "show", str(unit.notes[0].payload.mail_id)).stdout
+    assert "\x1b" not in shown
+    assert "text\nline" in shown
+
+
+@only_sqlite
+def test_a_mail_that_is_not_there_ends_with_status_1_and_no_number_with_2(command_line, store, now):
+    assert command_line.run("mail", "show", "17", lang="en").stderr == "there is no mail 17\n"
+    assert command_line.run("mail", "show", "17", "--json").exit_code == 1
+    for wrong in ("x", "", "1.5", "<17@center.example>"):
+        assert command_line.run("mail", "show", wrong).exit_code == 2

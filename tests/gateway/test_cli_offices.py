@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import opening
-from gateway.cli.offices import FAULTS
-from handlers import contract_file, contracts
+from gateway.cli.faults import FAULTS
+from handlers import contract_collisions, contract_file, contracts, output_destination_file, output_destinations
 from tests.gateway.command_line import on_store
 from tests.handlers.review_cases import OFFICES, WITH_SMTP_SERVER, audited
 
@@ -85,9 +85,9 @@ def test_a_file_that_is_no_utf8_or_missing_is_refused(command_line, tmp_path):
 
 
 def test_every_rule_has_its_sentence_in_both_languages():
-    modules = (contract_file, contracts)
+    modules = (contract_file, contract_collisions, contracts, output_destination_file, output_destinations)
     source = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in modules)
-    spelled = re.findall(r'(?:rule=|_like\(|_read_as\(|PydanticCustomError\()"(\w+)"', source)
+    spelled = re.findall(r'(?:rule=|_like\(|_read_as\(|_one_of\(|PydanticCustomError\()"(\w+)"', source)
     assert {*spelled, *contract_file.RULE_OF_TYPE.values()} == set(FAULTS)
     assert all(ja and en for ja, en in FAULTS.values())
 
@@ -109,6 +109,7 @@ def test_terminals_are_listed_with_what_scripts_rely_on(command_line, office_fil
         ],
     }
     assert terminals[0]["port"] == 25  # naccs.terminal_port
+    assert (terminals[0]["codec"], terminals[0]["left_to_backend"]) == ("euc_jp", [])
     shown = command_line.run("terminal", "list").stdout
     assert "60777S  SMTP  127.20.13.13:2525" in shown
 
@@ -124,7 +125,9 @@ def test_one_office_is_shown_without_any_password(command_line, office_file):
     command_line.run("office", "import", office_file())
     office = command_line.json("office", "show", "CT0001")
     assert office["lines"][0]["router_number"] == "09143"
-    assert office["users"] == [{"code": "TST01", "identification_number": "001", "procedures": ["*"]}]
+    assert office["users"] == [
+        {"code": "TST01", "identification_number": "001", "procedures": ["*"], "service_hours": "", "barred": False}
+    ]
     for lang, label in (("ja", "事業所コード: CT0001"), ("en", "code: CT0001")):
         shown = command_line.run("office", "show", "CT0001", lang=lang).stdout
         assert label in shown
@@ -179,3 +182,16 @@ def test_a_key_file_that_is_missing_beside_a_used_store_is_refused(command_line,
     refused = command_line.run("office", "import", office_file())
     assert refused.exit_code == 1
     assert "secrets.key_file" in refused.stderr
+
+
+def test_what_the_exchange_is_told_of_users_and_terminals_is_shown(command_line, office_file):
+    text = WITH_SMTP_SERVER.replace("port = 2525", 'port = 2525\ncodec = "cp51932"\nleft_to_backend = ["hours"]')
+    text = text.replace('procedures = ["*"]', 'procedures = ["*"]\nservice_hours = "08:30-19:00"\nbarred = true')
+    assert command_line.run("office", "import", office_file(text)).exit_code == 0
+    (user,) = command_line.json("office", "show", "CT0001")["users"]
+    assert (user["service_hours"], user["barred"]) == ("08:30-19:00", True)
+    terminal = command_line.json("terminal", "list")[2]
+    assert (terminal["codec"], terminal["left_to_backend"]) == ("cp51932", ["hours"])
+    shown = command_line.run("office", "show", "CT0001").stdout
+    for part in ("08:30-19:00 利用停止", "cp51932", "left to the backend: hours"):
+        assert part in shown

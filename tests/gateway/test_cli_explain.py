@@ -1,0 +1,128 @@
+"""`explain`: what an operator is told of anything that has a name (design §7, §10)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from gateway.cli import explain
+from handlers.address_explanations import Fate
+from storage.states import State
+from tests.gateway.command_line import on_store
+from tests.gateway.test_health import only_sqlite
+from tests.handlers import stuck_messages
+from tests.handlers.exchanged_mails import mail_of, outbound, request, result, result_mail, tried
+from tests.handlers.review_cases import WITH_SMTP_SERVER, receive, take_contracts
+from tests.handlers.test_terminals import ADDRESS
+
+CENTER = "NACCS@SMTP.CENTER.EXAMPLE"
+
+
+@pytest.fixture
+def command_line(store, store_url, tmp_path, now):
+    return on_store(store, store_url, tmp_path, now)
+
+
+@pytest.fixture
+def binding(store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    return stuck_messages.bound(store)
+
+
+def match(command_line, what):
+    found = command_line.json("explain", str(what))
+    assert found["what"] == str(what)
+    (one,) = found["matches"]
+    return one
+
+
+def test_a_mail_is_explained_with_every_try_and_what_comes_next(command_line, store, now, binding):
+    mail_id = stuck_messages.put(store, binding, "SAD4031", now)
+    tried(store, outbound(store, mail_id).id, now, "450 4.2.0 full")
+    stuck_messages.set_lane(store, binding.lane, down_since=now, next_try_at=now + timedelta(minutes=1))
+    found = match(command_line, mail_id)
+    assert (found["kind"], found["id"], found["listener"]) == ("mail", str(mail_id), "gateway")
+    (recipient,) = found["recipients"]
+    assert (recipient["state"], recipient["why"], recipient["next_try_at"]) == (
+        "queued", "down", "2026-11-24T01:01:00.000+00:00",
+    )  # fmt: skip
+    assert recipient["tries"] == [
+        {"at": "2026-11-24T01:00:00.000+00:00", "outcome": "temporary", "stage": "dot", "reply": "450 4.2.0 full"}
+    ]
+    text = command_line.run("explain", str(mail_id), lang="en").stdout
+    assert text.startswith(f"mail {mail_id}: outbound, gateway, from=<{CENTER}>\n")
+    for part in ("its destination does not answer; next try 2026-11-24T01:01", "temporary at dot: 450 4.2.0 full"):
+        assert part in text
+
+
+@only_sqlite
+def test_a_handover_value_leads_to_requests_results_and_their_codes(command_line, store, now, binding):
+    asked = request(store, binding, now, "H1", claimed_at=now)
+    mail_id = result(store, binding, now, asked, result_mail("A0004"))
+    found = match(command_line, "H1")
+    (one,) = found["requests"]
+    assert (one["request"]["request_id"], one["request"]["state"]) == (str(asked.id), "answered")
+    assert one["results"][0]["mail_id"] == str(mail_id)
+    shown = command_line.run("explain", "H1", lang="en").stdout
+    assert f"request {asked.id} (mail {mail_of(store, asked)}) OTA H1 N1: answered" in shown
+    assert "A0004-0000-0000: The user password is not valid. Check the user password" in shown
+
+
+@only_sqlite
+def test_an_address_is_explained_with_where_it_leads_and_the_replies(command_line, store, now, binding):
+    found = match(command_line, ADDRESS.lower())
+    assert (found["kind"], found["fate"], found["may_send_from"]) == ("address", "delivered", "127.20.13.13")
+    assert found["replies"]["rcpt_to_it_from_a_terminal"] == "550 5.7.1 Not permitted"
+    shown = command_line.run("explain", ADDRESS, lang="en").stdout
+    assert "a result that comes now: goes to terminal:60777S at 127.20.13.13:2525" in shown
+    assert f"MAIL FROM:<{ADDRESS}> 127.20.13.13: 250 2.1.0 Sender ok" in shown
+    assert "TST01 001 *" in shown
+    assert "PASSWD01" not in shown
+    assert "センターのアドレス" in command_line.run("explain", CENTER).stdout
+
+
+@only_sqlite
+def test_a_terminal_a_lane_and_a_receipt_are_explained(command_line, store, now, binding):
+    request(store, binding, now)
+    receive(store, now, "260001A")
+    assert match(command_line, "60777S")["destination"]["lane"] == "terminal:60777S"
+    assert match(command_line, "backend")["destination"]["queued"] == 1
+    assert match(command_line, "260001A")["state"] == "received"
+    assert "terminal 60777S SMTP CT0001 09143 127.20.13.13:2525" in command_line.run("explain", "60777S").stdout
+    assert "backend  待ち 1  未送信 0" in command_line.run("explain", "backend").stdout
+    assert "application 260001A received CT0001" in command_line.run("explain", "260001A", lang="en").stdout
+
+
+@only_sqlite
+def test_a_name_that_means_several_things_tells_them_all(command_line, store, now, binding):
+    request(store, binding, now, "60777S")
+    kinds = [one["kind"] for one in command_line.json("explain", "60777S")["matches"]]
+    assert kinds == ["terminal", "handover"]
+
+
+@only_sqlite
+def test_what_is_not_there_ends_with_status_1_and_no_name_with_2(command_line):
+    for what in ("17", "x", "nobody@x.example", "<17@center.example>"):
+        refused = command_line.run("explain", what, "--json", lang="en")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert what in refused.stderr
+        assert ("550 5.1.1 Address unknown here" in refused.stderr) == ("@" in what)
+    for wrong in ("", " ", "x" * 321):
+        assert command_line.run("explain", wrong).exit_code == 2
+
+
+def test_every_word_has_its_sentence_in_both_languages():
+    source = re.findall(r'return "(\w+)", ahead', open_source())
+    assert {*source, *State, "next", "behind", "deferred"} == set(explain.WHY)
+    assert set(explain.FATES) == set(Fate)
+    assert all(all(texts) for table in (explain.WHY, explain.FATES, explain.REQUEST_STATES) for texts in table.values())
+
+
+def open_source() -> str:
+    from pathlib import Path
+
+    from handlers import mail_explanations
+
+    return Path(mail_explanations.__file__).read_text(encoding="utf-8")
