@@ -15,7 +15,10 @@ from contextlib import suppress
 from typing import Any
 
 from gateway.backend_lane import BackendLane
-from gateway.lane_holder import Gone, HandOver, Lane, Shared, Where, log
+from gateway.backend_parts import BackendParts
+from gateway.clock_guard import ClockGuard
+from gateway.lane_control import LaneControl
+from gateway.lane_holder import Gone, Lane, Shared, Where, log
 from gateway.lanes import DeliverySettings
 from gateway.smtp_lane import SmtpLane
 from storage.clock import Clock
@@ -23,7 +26,7 @@ from storage.database import Database
 from storage.lane_leases import release_lanes
 from storage.mail_queue import lanes_with_queued
 
-__all__ = ["Delivery", "DeliverySettings", "Gone", "HandOver", "Where"]
+__all__ = ["Delivery", "DeliverySettings", "Gone", "Where"]
 
 _LAST_WRITES = 5.0  # seconds for the outcomes of what had to be broken off
 
@@ -38,15 +41,17 @@ class Delivery:
         self,
         database: Database,
         where: Where,
-        hand_over: HandOver,
+        backend: BackendParts,
         clock: Clock,
         settings: DeliverySettings,
         *,
+        control: LaneControl,
+        guard: ClockGuard,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
-        self._hand_over = hand_over
-        self._shared = Shared(database, where, clock, settings, jitter)
+        self._backend = backend
+        self._shared = Shared(database, where, clock, settings, jitter, control, guard)
         self._lanes: dict[str, Lane] = {}
         self._unknown: set[str] = set()
         self._look = asyncio.Event()
@@ -56,6 +61,8 @@ class Delivery:
         """Begin to deliver what waits and what comes."""
         self._database.subscribe("queued", self._on_queued)
         self._database.subscribe("foreign", self._on_foreign)
+        self._database.subscribe("heard", self._on_heard)
+        self._shared.control.on_change(self._on_asked)
         await self._look_for_lanes()
         self._tasks = [
             asyncio.create_task(self._look_for_lanes_again()),
@@ -103,6 +110,14 @@ class Delivery:
         self._shared.generation += 1
         self._look.set()
 
+    def _on_heard(self, name: Any) -> None:
+        if name in self._lanes:
+            self._lanes[name].heard()
+
+    def _on_asked(self, names: frozenset[str]) -> None:
+        for name in names & self._lanes.keys():
+            self._lanes[name].asked()
+
     def _lane(self, name: str) -> Lane | None:
         lane = self._lanes.get(name) or self._new_lane(name)
         if lane is not None:
@@ -115,7 +130,7 @@ class Delivery:
     def _new_lane(self, name: str) -> Lane | None:
         kind = name.partition(":")[0]
         if kind == "backend":
-            return BackendLane(name, self._shared, self._hand_over)
+            return BackendLane(name, self._shared, self._backend)
         if kind in ("terminal", "smarthost"):
             return SmtpLane(name, self._shared, terminal=kind == "terminal")
         return None
@@ -138,11 +153,10 @@ class Delivery:
                 log.warning("the lanes were not looked through: %s", type(error).__name__)
 
     async def _close_idle_connections(self) -> None:
-        loop = asyncio.get_running_loop()
-        idle_close = self._shared.settings.idle_close
+        settings = self._shared.settings
+        shortest = min(each.idle_close for each in (settings, *settings.destinations.values()))
         while True:
-            await asyncio.sleep(idle_close / 3)
-            before = loop.time() - idle_close
+            await asyncio.sleep(shortest / 3)
             lanes = [lane for lane in self._lanes.values() if isinstance(lane, SmtpLane)]
-            idle = [connection for lane in lanes if (connection := lane.idle_connection(before))]
+            idle = [connection for lane in lanes if (connection := lane.idle_connection())]
             await asyncio.gather(*(connection.close() for connection in idle), return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 
@@ -13,7 +14,7 @@ from gateway.listeners import in_networks
 from handlers import desk_mail
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
-from storage.mail_queue import Arrival
+from storage.mail_queue import Arrival, Outbound
 from storage.models import Recipient
 from storage.states import State
 
@@ -67,3 +68,25 @@ class DeskWork:
         session.execute(
             update(Recipient).where(Recipient.id == arrival.recipient_id).values(state=state, last_reply=reason[:512])
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ParkedRequest:
+    """What the operator is told of a request that the backend refused for good."""
+
+    mail_id: int
+    mail_from: str
+    rcpt_to: str
+    received_at: datetime
+    listener: str = "naccs"
+
+
+def tell_parked(session: Session, desk: DeskSettings, outbound: Outbound, reason: str, now: datetime) -> None:
+    """Tell the operator of a request that was parked on its way to the backend."""
+    facts = _ParkedRequest(
+        mail_id=outbound.mail_id,
+        mail_from=outbound.sender,
+        rcpt_to=outbound.rcpt_to,
+        received_at=outbound.waiting_since,
+    )
+    desk_mail.tell_operator_parked(session, desk, facts, reason, now)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from sqlalchemy.exc import NoResultFound
@@ -18,34 +18,22 @@ from sqlalchemy.orm import Session
 
 from gateway import maillog
 from gateway.failures import FailureClass, Stage, Unsendable
-from gateway.lanes import WINDOW, ContentMemory, DeliverySettings, LaneOrder, Waiting, doubled
-from gateway.smtp_out import Target
-from storage.clock import Clock
+from gateway.lane_sharing import FIRST_PAGE, Gone, Shared, Where
+from gateway.lanes import WINDOW, LaneOrder, Waiting
 from storage.columns import to_micros
-from storage.database import Database
 from storage.effects import ATTEMPT, RECIPIENT_OUTCOME, Applied, Change, Enqueue, Insert, Note, Stale, Unit
 from storage.failures import StoreBroken, StoreTrouble
-from storage.lane_leases import LaneLease, lease_lane
+from storage.lane_leases import LaneLease
 from storage.mail_queue import Outbound, content_of, queued_in_lane
 from storage.states import State
 
+__all__ = ["Attempt", "Effects", "Gone", "HandOver", "Lane", "Shared", "Where", "log"]
+
 log = logging.getLogger("gateway.delivery")
 
-_FIRST_PAGE = 50  # rows read with a lane's lease
-_LEASES_AT_ONCE = 20  # a unit of work has 250 ms
 _LONGEST_WRITE_PAUSE = 5.0
 _MOST_WORDS = 500
 
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """The binding of a mail is no longer effective: it becomes undelivered, with this reason."""
-
-    reason: str
-
-
-Where = Callable[[str, Outbound], Target | Gone | None]
-"""The server that a lane's mail goes to as of now; Gone or None when its terminal has none any more."""
 
 Effects = tuple[tuple[Insert, ...], tuple[Note, ...]]
 HandOver = Callable[[Outbound, bytes], Awaitable[Effects]]
@@ -64,88 +52,25 @@ class Attempt:
     reply: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    lease: LaneLease
-    rows: list[Outbound]
+@dataclass(slots=True)
+class _Found:
+    """The first queued rows of a lane that are not known; of those known, the ones that somebody changed."""
+
+    rows: list[Outbound] = field(default_factory=list)
+    renewed: list[Outbound] = field(default_factory=list)
+    complete: bool = False  # the lane holds no more that are not known
 
 
-class Shared:
-    """What all lanes of this process have in common."""
-
-    def __init__(
-        self,
-        database: Database,
-        where: Where,
-        clock: Clock,
-        settings: DeliverySettings,
-        jitter: Callable[[], float],
-    ) -> None:
-        self.database = database
-        self.where = where
-        self.clock = clock
-        self.settings = settings
-        self.memory = ContentMemory(settings.memory_bytes)
-        self.token = database.store.lease_token
-        self.generation = 0  # rises with every commit of another process
-        self.stopping = False
-        self._jitter = jitter
-        self._asked: list[tuple[str, asyncio.Future[_Taken | None]]] = []
-        self._leasing: asyncio.Task[None] | None = None
-
-    def wait(self, failures: int) -> float:
-        """The back-off after so many failures, never quite the same twice."""
-        seconds = doubled(self.settings.retry_first, self.settings.retry_max, failures)
-        return seconds * (0.8 + 0.4 * self._jitter())
-
-    async def lease(self, lane: str) -> _Taken | None:
-        """Take a lane for this process; lanes asked for together are taken in one unit of work."""
-        future: asyncio.Future[_Taken | None] = asyncio.get_running_loop().create_future()
-        self._asked.append((lane, future))
-        if self._leasing is None or self._leasing.done():
-            self._leasing = asyncio.create_task(self._lease_asked())
-        return await future
-
-    async def _lease_asked(self) -> None:
-        store = self.database.store
-        # The file lock of `serve` keeps every other holder of a SQLite store's lanes away.
-        alone = store.engines.on_sqlite
-        while self._asked:
-            asked, self._asked = self._asked[:_LEASES_AT_ONCE], self._asked[_LEASES_AT_ONCE:]
-            lanes = sorted({lane for lane, _ in asked})
-            work = partial(_lease_lanes, lanes=lanes, node=store.claim.node, token=self.token, alone=alone)
-            try:
-                taken = await self.database.run(work)
-            except Exception as error:  # noqa: BLE001 - every lane hears of it and asks again
-                for _, future in asked:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for lane, future in asked:
-                if not future.done():
-                    future.set_result(taken[lane])
-
-
-def _lease_lanes(
-    session: Session, *, lanes: Iterable[str], node: int, token: int, alone: bool
-) -> dict[str, _Taken | None]:
-    taken: dict[str, _Taken | None] = {}
-    for lane in lanes:
-        lease = lease_lane(session, lane, node, token, alone=alone)
-        rows = [] if lease is None else queued_in_lane(session, lane, 0, _FIRST_PAGE)
-        taken[lane] = None if lease is None else _Taken(lease, rows)
-    return taken
-
-
-def _unknown_in_lane(session: Session, *, lane: str, known: Container[int], limit: int) -> tuple[list[Outbound], bool]:
-    """The first queued rows of a lane that are not known yet, and whether these are all."""
+def _look_through(session: Session, *, lane: str, known: Mapping[int, Outbound], limit: int) -> _Found:
+    found = _Found()
     after = 0
-    while True:
+    while not (found.rows or found.complete):
         page = queued_in_lane(session, lane, after, limit)
-        found = [row for row in page if row.recipient_id not in known]
-        if found or len(page) < limit:
-            return found, len(page) < limit
-        after = page[-1].sequence
+        found.complete = len(page) < limit
+        found.rows = [row for row in page if row.recipient_id not in known]
+        found.renewed += [row for row in page if row.recipient_id in known and row != known[row.recipient_id]]
+        after = page[-1].sequence if page else 0
+    return found
 
 
 def _told(error: Exception) -> str:
@@ -158,7 +83,8 @@ class Lane:
 
     def __init__(self, name: str, shared: Shared, *, strict: bool, window: int = WINDOW) -> None:
         self.name = name
-        self.order = LaneOrder(name, shared.memory, strict=strict, window=window)
+        longest = shared.settings.of(name).longest_wait
+        self.order = LaneOrder(name, shared.memory, strict=strict, window=window, longest_wait=longest)
         self.unwritten = 0  # outcomes whose commit has not returned
         self._shared = shared
         self._loop = asyncio.get_running_loop()
@@ -185,6 +111,13 @@ class Lane:
                 self._task = self._loop.create_task(self._run())
         elif self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
+
+    def heard(self) -> None:
+        """The destination has spoken to us."""
+
+    def asked(self) -> None:
+        """Something else is asked of the lane: a pause, its end, or to try at once."""
+        self.wake()
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What is running for the lane."""
@@ -254,14 +187,18 @@ class Lane:
             if taken is None:
                 return False
             self.order.leased(taken.lease.last_sequence)
-            self._scanned(taken.rows, complete=len(taken.rows) < _FIRST_PAGE)
+            self._scanned(taken.rows, complete=len(taken.rows) < FIRST_PAGE)
         finally:
             self.order.end_scan()
         self._leased = True
         self._not_before = 0.0
+        self._taken_over(taken.lease)
         if taken.lease.head_in_doubt:
             await self._doubt_the_head(taken.lease)
         return True
+
+    def _taken_over(self, lease: LaneLease) -> None:
+        """What the store knows of the lane holds from here on."""
 
     async def _doubt_the_head(self, lease: LaneLease) -> None:
         """The holder before ended without saying whether the head had gone out."""
@@ -269,10 +206,12 @@ class Lane:
     async def _scan(self) -> None:
         order = self.order
         order.begin_scan(self._shared.generation)
-        work = partial(_unknown_in_lane, lane=self.name, known=order.known_ids, limit=order.window)
+        work = partial(_look_through, lane=self.name, known=order.known, limit=order.window)
         try:
-            rows, complete = await self._shared.database.read(work)
-            self._scanned(rows, complete=complete)
+            found = await self._shared.database.read(work)
+            for row in found.renewed:
+                order.renewed(row, now=self._loop.time(), wall=self._shared.clock.now())
+            self._scanned(found.rows, complete=found.complete)
         finally:
             order.end_scan()
 
@@ -280,16 +219,28 @@ class Lane:
         self.order.scanned(rows, complete=complete, now=self._loop.time(), wall=self._shared.clock.now())
 
     async def _still_waits(self, item: Waiting) -> bool:
-        """Whether the store still has it queued; asked once after another process has committed."""
+        """Whether the store still has it queued at its place; asked once after another process has committed."""
+        return item.generation == self._shared.generation or bool(await self._still_waiting([item]))
+
+    async def _still_waiting(self, items: list[Waiting]) -> list[Waiting]:
+        """Those of the items that the store still has queued at their places, as it has them; the rest is forgotten."""
         generation = self._shared.generation
-        if item.generation == generation:
-            return True
-        outbound = item.outbound
-        rows = await self._shared.database.read(
-            lambda session: queued_in_lane(session, self.name, outbound.sequence - 1, 1)
-        )
-        item.generation = generation
-        return bool(rows) and rows[0].recipient_id == outbound.recipient_id
+        if all(item.generation == generation for item in items):
+            return items
+        first = items[0].outbound.sequence - 1
+        rows = await self._shared.database.read(lambda session: queued_in_lane(session, self.name, first, len(items)))
+        by_place = {(row.recipient_id, row.sequence): row for row in rows}
+        remaining = []
+        for item in items:
+            row = by_place.get((item.outbound.recipient_id, item.outbound.sequence))
+            if row is None:
+                self.order.lost_track_of(item)
+                continue
+            item.generation = generation
+            if row != item.outbound:
+                self.order.renewed(row, now=self._loop.time(), wall=self._shared.clock.now())
+            remaining.append(item)
+        return remaining
 
     async def _content(self, item: Waiting, *, unmasked: bool = False) -> bytes:
         """The bytes of the mail. Raises Unsendable when there are none."""
@@ -301,45 +252,50 @@ class Lane:
         except NoResultFound:
             raise Unsendable("its content is not in the store") from None
 
-    async def _write(self, item: Waiting, state: State, reply: str, attempt: Attempt | None = None) -> bool:
-        """Commit an outcome; False when it was stale."""
+    async def _write(
+        self, item: Waiting, state: State, reply: str, attempt: Attempt | None = None, also: tuple[Change, ...] = ()
+    ) -> bool:
+        """Commit an outcome; False when it was stale. That the peer may hold the mail is written all the same."""
         changes, inserts = self._outcome(item, state, reply, attempt)
-        return await self._commit(item, state, reply, Unit(changes=changes, inserts=inserts)) is None
+        unit = Unit(changes=(*changes, *also), inserts=inserts)
+        if await self._commit(item, state, reply, unit) is None:
+            return True
+        if state is State.DELIVERED:
+            attempt = Attempt(FailureClass.IN_DOUBT, Stage.DOT, reply)
+        if attempt is not None and attempt.failure_class is FailureClass.IN_DOUBT:
+            await self._until_written(Unit(inserts=(self._attempt_row(item, attempt),)))
+        return False
 
     def _outcome(
         self, item: Waiting, state: State, reply: str, attempt: Attempt | None = None
     ) -> tuple[tuple[Change, ...], tuple[Insert, ...]]:
-        shared = self._shared
-        now = to_micros(shared.clock.now())
-        recipient_id = item.outbound.recipient_id
         values = (
-            recipient_id,
-            shared.token,
+            item.outbound.recipient_id,
+            self._shared.token,
             state.value,
             to_micros(item.due_at),
-            None if state is State.QUEUED else now,
+            None if state is State.QUEUED else to_micros(self._shared.clock.now()),
             item.attempts,
             item.in_doubt,
             reply[:_MOST_WORDS],
         )
         changes = (Change(RECIPIENT_OUTCOME, values),)
-        if attempt is None:
-            return changes, ()
+        return changes, () if attempt is None else (self._attempt_row(item, attempt),)
+
+    def _attempt_row(self, item: Waiting, attempt: Attempt) -> Insert:
         row = (
-            shared.database.new_key(),
-            recipient_id,
-            now,
+            self._shared.database.new_key(),
+            item.outbound.recipient_id,
+            to_micros(self._shared.clock.now()),
             attempt.failure_class.value,
             attempt.stage.value,
             attempt.reply[:_MOST_WORDS],
         )
-        return changes, (Insert(ATTEMPT, row),)
+        return Insert(ATTEMPT, row)
 
     async def _commit(self, item: Waiting, state: State, reply: str, unit: Unit) -> Stale | None:
         """Commit the unit of an outcome, trying until the store takes it; the Stale, if it was."""
-        self.unwritten += 1
         outcome = await self._until_written(unit)
-        self.unwritten -= 1
         outbound = item.outbound
         if isinstance(outcome, Stale):
             log.warning("lane %s: outcome of recipient %s is stale", self.name, outbound.recipient_id)
@@ -350,9 +306,12 @@ class Lane:
 
     async def _until_written(self, unit: Unit) -> Applied | Stale:
         pause = 0.1
+        self.unwritten += 1
         while True:
             try:
-                return await self._shared.database.apply(unit)
+                written = await self._shared.database.apply(unit)
+                self.unwritten -= 1
+                return written  # noqa: TRY300 - the loop has no other way out
             except StoreBroken:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, the outcome must be written

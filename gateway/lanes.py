@@ -1,4 +1,4 @@
-"""The order of one lane as memory holds it, and what a failure means for the mail and for its lane.
+"""The order of one lane as memory holds it, and the settings that delivery goes by.
 
 Nothing here waits, reads a clock or touches the store. An announced mail is sent only when everything
 before it in its lane is known: a gap in the lane sequence makes the lane ask for a scan of the store
@@ -9,17 +9,17 @@ content.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from math import inf
 
-from gateway.failures import Failure, FailureClass, Refused, Stage
 from gateway.smtp_out import TimeLimits
 from storage.columns import from_micros
 from storage.effects import Enqueue
 from storage.mail_queue import Outbound
-from storage.states import State
 
 WINDOW = 200
 _MOST_KNOWN = 50 * WINDOW  # deferred notices included
@@ -27,7 +27,10 @@ _MOST_KNOWN = 50 * WINDOW  # deferred notices included
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySettings:
-    """How delivery behaves. Seconds, where nothing else is said."""
+    """How delivery behaves. Seconds, where nothing else is said.
+
+    `destinations`: by the name of a logical terminal, what holds for it instead.
+    """
 
     name: str  # what we call ourselves in HELO and EHLO
     terminal_life: float = 30 * 60
@@ -45,6 +48,16 @@ class DeliverySettings:
     smarthost_limits: TimeLimits = field(default_factory=TimeLimits)
     hand_overs: int = 64  # to the backend, at once
     memory_bytes: int = 64 * 1024 * 1024  # of contents, over all lanes
+    destinations: Mapping[str, DeliverySettings] = field(default_factory=dict)
+
+    def of(self, lane: str) -> DeliverySettings:
+        """What holds for that lane."""
+        return self.destinations.get(lane.removeprefix("terminal:"), self)
+
+    @property
+    def longest_wait(self) -> float:
+        """The longest that one mail of a lane is ever put off."""
+        return max(self.mail_tries_within, self.notice_retry_max)
 
 
 class ContentMemory:
@@ -92,6 +105,7 @@ class LaneOrder:
         "_generation",
         "_known",
         "_known_through",
+        "_longest_wait",
         "_memory",
         "_ready",
         "_scanning",
@@ -101,8 +115,11 @@ class LaneOrder:
         "window",
     )
 
-    def __init__(self, lane: str, memory: ContentMemory, *, strict: bool, window: int = WINDOW) -> None:
+    def __init__(
+        self, lane: str, memory: ContentMemory, *, strict: bool, window: int = WINDOW, longest_wait: float = inf
+    ) -> None:
         self.lane = lane
+        self._longest_wait = longest_wait
         self.strict = strict
         self.window = window
         self.behind = True  # the store may hold more than is known
@@ -133,9 +150,9 @@ class LaneOrder:
         return not (self._known or self.behind or self._scanning)
 
     @property
-    def known_ids(self) -> Container[int]:
-        """The recipients in memory, as they are now."""
-        return frozenset(self._known)
+    def known(self) -> Mapping[int, Outbound]:
+        """The recipients in memory, as they are now, by their ids."""
+        return {recipient_id: waiting.outbound for recipient_id, waiting in self._known.items()}
 
     def announce(self, enqueue: Enqueue, sequence: int, generation: int) -> None:
         """Hear of a mail that was committed to the lane."""
@@ -154,7 +171,7 @@ class LaneOrder:
     def scanned(self, rows: Sequence[Outbound], *, complete: bool, now: float, wall: datetime) -> None:
         """Take the rows a scan found beyond those known; `complete` when the store held no more of them."""
         for row in rows:
-            due = now + max(0.0, (row.due_at - wall).total_seconds())
+            due = self._due(row, now, wall)
             self._known[row.recipient_id] = waiting = Waiting(
                 row, due, None, self._generation, row.due_at, row.attempts, row.in_doubt
             )
@@ -166,6 +183,30 @@ class LaneOrder:
             self._known_through = last
         self.behind = not complete
         self.end_scan()
+
+    def _due(self, row: Outbound, now: float, wall: datetime) -> float:
+        """When it is due on the monotonic clock; a wall clock that was set back holds nothing for long."""
+        return now + min(self._longest_wait, max(0.0, (row.due_at - wall).total_seconds()))
+
+    def renewed(self, row: Outbound, *, now: float, wall: datetime) -> None:
+        """A mail in memory was changed in the store by somebody else: it is still queued, and this is its row."""
+        waiting = self._known.get(row.recipient_id)
+        if waiting is None:
+            return
+        waiting.outbound = row
+        waiting.attempts, waiting.in_doubt = row.attempts, row.in_doubt
+        if waiting.due_at != row.due_at:
+            waiting.due_at, waiting.due = row.due_at, self._due(row, now, wall)
+            self._deferred = [(each.due, each.outbound.sequence, each) for _, _, each in self._deferred]
+            heapify(self._deferred)
+
+    def make_due(self) -> None:
+        """Let nothing that was put off wait any longer."""
+        for waiting in self._ready:
+            waiting.due = 0.0
+        for _, _, waiting in self._deferred:
+            waiting.due = 0.0
+        self._deferred = sorted((0.0, sequence, waiting) for _, sequence, waiting in self._deferred)
 
     def leased(self, last_sequence: int) -> None:
         """The lane was taken when this was its last sequence; the scan sees everything up to it."""
@@ -223,20 +264,22 @@ class LaneOrder:
             return self._ready[0].due
         return self._deferred[0][0] if self._deferred else None
 
-    def take_created_before(self, instant: datetime) -> list[Waiting]:
-        """Take those at the head that are older out of the order."""
+    def take_while(self, condition: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Take those at the head that meet the condition out of the order."""
         taken = []
-        while self._ready and self._ready[0].outbound.waiting_since <= instant:
+        while self._ready and condition(self._ready[0]):
             taken.append(self._ready.popleft())
         return taken
 
     def put_back(self, waiting: Waiting, due: float) -> None:
         """Give a mail its place again, not to be tried before `due`."""
-        if waiting.outbound.recipient_id not in self._known:
+        if self._known.get(waiting.outbound.recipient_id) is not waiting:
             return
         waiting.due = due
         if self.strict or due <= 0.0:
             self._ready.appendleft(waiting)
+            if len(self._ready) > 1 and self._ready[1].outbound.sequence < waiting.outbound.sequence:
+                self._ready = deque(sorted(self._ready, key=_place))
         else:
             self._defer(waiting)
 
@@ -245,8 +288,16 @@ class LaneOrder:
 
     def done(self, waiting: Waiting) -> None:
         """The mail has left the lane."""
-        self._known.pop(waiting.outbound.recipient_id, None)
+        if self._known.get(waiting.outbound.recipient_id) is waiting:
+            del self._known[waiting.outbound.recipient_id]
         self._drop_content(waiting)
+
+    def lost_track_of(self, waiting: Waiting) -> None:
+        """The mail is not at its place any more: it left the lane, or stands at another one."""
+        with suppress(ValueError):
+            self._ready.remove(waiting)
+        self.done(waiting)
+        self.behind = True
 
     def _drop_content(self, waiting: Waiting) -> None:
         if waiting.content is not None:
@@ -264,6 +315,10 @@ class LaneOrder:
         self._known_through = None
         self._scanning = False
         self.behind = True
+
+
+def _place(waiting: Waiting) -> int:
+    return waiting.outbound.sequence
 
 
 def outbound_of(enqueue: Enqueue, sequence: int) -> Outbound:
@@ -291,46 +346,3 @@ def outbound_of(enqueue: Enqueue, sequence: int) -> Outbound:
         request_id=recipient.request_id,
         content=None,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a mail after a failure: its state and, while queued, the wait before its next try.
-
-    `of_the_lane`: the destination is at fault; the lane backs off and the mail is not blamed.
-    """
-
-    state: State
-    wait: float = 0.0
-    of_the_lane: bool = False
-
-
-_THE_LANES = Verdict(State.QUEUED, of_the_lane=True)
-
-
-def terminal_verdict(failure: Failure, tries: int, settings: DeliverySettings) -> Verdict:
-    """Towards an in-house server: a 5xx is final at once, anything else after three tries within a minute."""
-    if failure.stage.is_the_destinations:
-        return _THE_LANES
-    if failure.failure_class is FailureClass.PERMANENT or tries >= settings.mail_tries:
-        return Verdict(State.UNDELIVERED)
-    return Verdict(State.QUEUED, settings.mail_tries_within / settings.mail_tries)
-
-
-def notice_verdict(failure: Failure, attempts: int, settings: DeliverySettings) -> Verdict:
-    """Towards the smarthost: a 5xx is final, a 4xx defers that notice alone.
-
-    The sender of each notice is its own, so a refusal at MAIL is the notice's; 421 is the server's,
-    wherever it comes before the mail is named.
-    """
-    of_notice = isinstance(failure, Refused) and failure.stage is Stage.MAIL and failure.code != 421
-    if failure.stage.is_the_destinations and not of_notice:
-        return _THE_LANES
-    if failure.failure_class is FailureClass.PERMANENT:
-        return Verdict(State.FAILED)
-    return Verdict(State.QUEUED, doubled(settings.notice_retry_first, settings.notice_retry_max, attempts))
-
-
-def doubled(first: float, most: float, failures: int) -> float:
-    """The wait after so many failures: `first`, doubling, never more than `most`."""
-    return min(most, first * 2.0 ** min(failures - 1, 30))

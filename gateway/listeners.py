@@ -19,6 +19,7 @@ from gateway.smtp_paths import Path
 from gateway.smtp_replies import Reply
 from gateway.smtp_server import ContentReport, Envelope, Session
 from handlers.calendar import jst_date
+from handlers.naccs.backend_results import Names, bound_address
 from handlers.naccs.masking import split_password
 from handlers.terminals import Binding, MapView
 from storage.clock import Clock
@@ -55,8 +56,10 @@ class _Acceptance:
         recipients: list[tuple[str, str]],
         content: bytes,
         secret: Secret | None = None,
+        address_ids: Sequence[int | None] = (),
     ) -> Reply:
-        mail_id, unit = arrival(self._database.new_key, origin, recipients, content, self._clock.now(), secret)
+        now, make = self._clock.now(), self._database.new_key
+        mail_id, unit = arrival(make, origin, recipients, content, now, secret, address_ids=address_ids)
         try:
             outcome = await self._database.apply(unit)
         except StoreFull:
@@ -197,9 +200,18 @@ class NaccsPolicy:
             helo_name=session.helo,
             mail_from=sender,
             damage=damage,
+            map_version=self._map.view.version,
         )
-        recipients = [(path.address, path.key) for path in envelope.recipients]
-        return await self._acceptance.accept(session, origin, recipients, content)
+        rows = [(path, self._row(path, content)) for path in envelope.recipients]
+        recipients = [(path.address, path.key if row is None else row.address.lower()) for path, row in rows]
+        address_ids = [None if row is None else row.address_id for _, row in rows]
+        return await self._acceptance.accept(session, origin, recipients, content, address_ids=address_ids)
+
+    def _row(self, path: Path, content: bytes) -> Binding | None:
+        """The address row a result is bound to; what has none now is decided, or parked, by the worker."""
+        today = jst_date(self._clock.now())
+        names = Names(center=self._rules.center_key, terminals_domain=self._rules.terminals_domain)
+        return bound_address(path.key, names, content, self._map.view, today)
 
     def ended(self, session: Session, unclean: bool) -> None:
         """An end right after our 250: write it on the mail, so that a repeat can be told."""

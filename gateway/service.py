@@ -17,26 +17,33 @@ from functools import partial
 from typing import Any
 
 from gateway import derived
+from gateway.backend_parts import BackendParts
+from gateway.clock_guard import ClockGuard
 from gateway.current_map import CurrentMap
 from gateway.delivery import Delivery
-from gateway.desk_work import DeskWork
+from gateway.desk_work import DeskWork, tell_parked
 from gateway.health import Health
-from gateway.key_file import Keys
+from gateway.lane_control import LaneControl
 from gateway.listeners import NaccsPolicy, PublicPolicy
 from gateway.routes import Routes
 from gateway.sandbox.simulator import Simulator
+from gateway.setting_destinations import BackendMode
 from gateway.settings import Settings
 from gateway.smtp_server import SmtpLimits, create_listener
+from gateway.watch import Watch
 from gateway.worker import Worker
 from handlers import desk_mail, notice_templates, reviews
 from handlers.calendar import JST
 from handlers.desk import DeskSettings
 from handlers.naccs.common_items import MAX_MESSAGE_BYTES
 from handlers.naccs.exchange import Exchange
+from handlers.naccs.handover_mail import HandoverMail
 from storage.clock import Clock
 from storage.database import Database
+from storage.effects import Unit
 from storage.engines import FileLock, parse_url
 from storage.lane_leases import lease_lane
+from storage.mail_queue import Outbound
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -68,6 +75,7 @@ class Service:
         self.settings = settings
         self.roles = roles
         self.clock = Clock(movable=settings.sandbox.movable_clock)
+        self.guard = ClockGuard()
         self.addresses: dict[str, tuple[str, int]] = {}
         self._ending: list[Callable[[], Awaitable[None]]] = []
         self._stop_by = 0.0
@@ -119,30 +127,78 @@ class Service:
         self.map = CurrentMap(self.database)
         await self.map.start()
         self._ending.append(self.map.stop)
+        exchange = Exchange(settings=derived.exchange_settings(self.settings, keys), new_key=self.database.new_key)
+        # No unit of work waits for the compilation of a template.
+        await asyncio.to_thread(notice_templates.preload)
         if Role.DELIVERY in self.roles:
-            await self._start_delivery()
+            await self._start_delivery(exchange)
         if Role.WORKER in self.roles:
-            await self._start_worker(keys)
+            await self._start_worker(exchange)
         if Role.LISTENER in self.roles:
             await self._start_listeners()
 
-    async def _start_delivery(self) -> None:
-        simulator = Simulator(self.settings.backend.address, self.clock, self.database.new_key)
-        routes = Routes(self.map, self.clock, self.settings)
+    async def _start_delivery(self, exchange: Exchange) -> None:
+        control = LaneControl(self.database, self.clock)
+        self._ending.append(control.stop)
+        await control.start()
         delivery = Delivery(
-            self.database, routes.where, simulator.hand_over, self.clock, derived.delivery_settings(self.settings)
+            self.database,
+            Routes(self.map, self.clock, self.settings).where,
+            self._backend(exchange),
+            self.clock,
+            derived.delivery_settings(self.settings),
+            control=control,
+            guard=self.guard,
         )
         await delivery.start()
         self._ending.append(partial(self._within_grace, delivery.stop, GRACE))
 
-    async def _start_worker(self, keys: Keys) -> None:
-        # No unit of work waits for the compilation of a template.
-        await asyncio.to_thread(notice_templates.preload)
-        exchange = Exchange(settings=derived.exchange_settings(self.settings, keys), new_key=self.database.new_key)
+    def _backend(self, exchange: Exchange) -> BackendParts:
+        """What the backend's lane is lent: the way to it, and how a request is answered that does not get there."""
+        section = self.settings.backend
+        simulator = Simulator(section.address, self.clock, self.database.new_key)
+        mails = HandoverMail(
+            host=self.settings.center.host_name.lower(),
+            terminal_of=self._terminal_of,
+            stamp_terminal=section.stamp_terminal,
+            stamp_address=section.stamp_address,
+        )
+
+        def refuse(outbound: Outbound, content: bytes, code: str, now: datetime) -> Unit | None:
+            return exchange.refused_later(outbound, content, code, self.map.view, now)
+
+        async def park(outbound: Outbound, reason: str) -> None:
+            now = self.clock.now()
+            await self.database.run(lambda session: tell_parked(session, self.desk, outbound, reason, now))
+
+        return BackendParts(
+            settings=derived.backend_settings(self.settings),
+            refuse=refuse,
+            refresh_map=self.map.refresh,
+            park=park,
+            simulator=simulator.hand_over if section.mode is BackendMode.SIMULATOR else None,
+            write=mails.write,
+        )
+
+    def _terminal_of(self, outbound: Outbound) -> str:
+        binding = self.map.view.binding_of(outbound.address_id)
+        return "" if binding is None else binding.terminal
+
+    async def _start_worker(self, exchange: Exchange) -> None:
         work = DeskWork(self.desk, self.settings.public.trusted_networks)
         worker = Worker(self.database, self.map, self.clock, exchange, work.handle, work.park)
         self._ending.append(worker.stop)
-        self._run_in_background(self._work_alone(worker))
+        watch = Watch(
+            self.database,
+            self.clock,
+            self.guard,
+            self.desk,
+            late_after=timedelta(seconds=self.settings.backend.request_life),
+            overdue_after=timedelta(seconds=self.settings.backend.overdue_after),
+            alarm_after=timedelta(seconds=self.settings.delivery.alarm_after),
+        )
+        self._ending.append(watch.stop)
+        self._run_in_background(self._work_alone(worker, watch))
         self._run_in_background(self._begin_use_daily())
 
     async def _start_listeners(self) -> None:
@@ -181,8 +237,8 @@ class Service:
             self.addresses[policy.name] = listener.address
             self._ending.append(partial(self._within_grace, listener.stop, _LISTENERS_GRACE / 2))
 
-    async def _work_alone(self, worker: Worker) -> None:
-        """Start the worker once this process holds its lease: mails of one key must not be handled by two."""
+    async def _work_alone(self, worker: Worker, watch: Watch) -> None:
+        """Start both once this process holds the worker's lease: mails of one key must not be handled by two."""
         store = self.database.store
         lease = partial(
             lease_lane,
@@ -199,6 +255,7 @@ class Service:
                 log.exception("the worker's lease is asked for again")
             await asyncio.sleep(_LEASE_POLL)
         await worker.start()
+        watch.start()
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -105,7 +105,7 @@ class DeliverySettings(Section):
     mail_tries_within: PositiveSeconds = 60
     alarm_after: PositiveSeconds = 300  # a destination has been down so long: the operator is told
     undelivered_retention: PositiveSeconds = 31 * 86400  # how long SYG lists and fetches an undelivered message
-    destinations: dict[str, DestinationSettings] = {}  # by terminal name
+    destinations: dict[str, DestinationSettings] = Field(default_factory=dict)  # by terminal name
 
     @field_validator("destinations", mode="before")
     @classmethod

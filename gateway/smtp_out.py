@@ -22,7 +22,18 @@ from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
-from gateway.failures import Failure, Lost, Refused, Sent, Stage, Unsendable, Withheld, from_error, from_reply
+from gateway.failures import (
+    Failure,
+    Lost,
+    Refused,
+    Sent,
+    Stage,
+    Unsendable,
+    Withheld,
+    from_error,
+    from_reply,
+    peer_words,
+)
 
 _BLOCK = 128 * 1024  # bytes written before the peer must have taken them
 _QUIT_FOR_AT_MOST = 2.0
@@ -272,7 +283,7 @@ class Connection:
         reply = await self._dialogue.reply(self._limits.dot)
         if reply.code // 100 != 2:
             return self._failed(reply)
-        return Sent(f"{reply.code} {reply.message}")
+        return Sent(peer_words(f"{reply.code} {reply.message}"))
 
     def _failed(self, reply: SMTPResponse) -> Failure:
         failure = from_reply(self._stage, reply.code, reply.message)

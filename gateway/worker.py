@@ -19,14 +19,15 @@ from sqlalchemy.orm import Session
 
 from gateway import maillog
 from gateway.current_map import CurrentMap
-from handlers.naccs.exchange import Exchange, Unhandled
+from handlers.naccs.exchange import Exchange, Retrieval, Unhandled
 from handlers.outcomes import PermanentFailure
 from storage.clock import Clock
 from storage.columns import to_micros
 from storage.database import Database
-from storage.effects import RECIPIENT_DEFERRED, Applied, Change, Unit
+from storage.effects import RECIPIENT_DEFERRED, Applied, Change, Stale, Unit
 from storage.failures import StoreTrouble
-from storage.mail_queue import Arrival, load_arrival, resend, result_of_earlier, waiting_inbound
+from storage.mail_queue import Arrival, is_repeat, load_arrival, resend, result_of_earlier, waiting_inbound
+from storage.store import StaleUnit
 
 log = logging.getLogger(__name__)
 
@@ -212,34 +213,54 @@ class Worker:
             state = await self._database.run(lambda session: self._desk(session, arrival, now))
             maillog.decided(arrival.mail_id, arrival.rcpt_to, state, "")
             return True
+        busy = False
         for _ in range(_MOST_STALE):
             view = self._map.view
-            decided = self._exchange.handle(arrival, view, self._clock.now())
+            decided = self._exchange.handle(arrival, view, self._clock.now(), busy=busy)
             if isinstance(decided, Unhandled):
                 # Our own staleness must not park a mail: only the store's newest map may.
                 if (await self._map.refresh()).version != view.version:
                     continue
                 await self._set_aside(arrival, decided.reason)
                 return True
-            outcome = await self._database.apply(decided)
+            outcome = await self._commit(arrival, decided)
             if isinstance(outcome, Applied):
                 maillog.decided(arrival.mail_id, arrival.rcpt_to, "handled", "")
                 return True
             if outcome.reason == "state":
-                return await self._repeat(arrival)
+                handled = await self._repeat(arrival)
+                if handled is not None:
+                    return handled
+                busy = self._exchange.settings.refuse_second
             await self._map.refresh()
-        log.warning("the map changed %s times under recipient %s; deferred", _MOST_STALE, waiting.recipient_id)
-        await self._defer(waiting, arrival, arrival.handler_failures, "the map kept changing")
+        log.warning("what recipient %s needs changed %s times; deferred", waiting.recipient_id, _MOST_STALE)
+        await self._defer(waiting, arrival, arrival.handler_failures, "the map or the address kept changing")
         return False
 
-    async def _repeat(self, arrival: Arrival) -> bool:
-        """The row was not as expected: handled elsewhere, or the same mail again within the repeat window."""
+    async def _commit(self, arrival: Arrival, decided: Unit | Retrieval) -> Applied | Stale:
+        if isinstance(decided, Unit):
+            return await self._database.apply(decided)
+        now = self._clock.now()
+        try:
+            await self._database.run(lambda session: self._exchange.carry_out(session, arrival, decided, now))
+        except StaleUnit as stale:
+            return Stale(stale.reason)
+        return Applied()
+
+    async def _repeat(self, arrival: Arrival) -> bool | None:
+        """The row was not as expected: handled elsewhere, or the same mail again within the repeat window.
+
+        None: neither; its address has an outstanding request.
+        """
         still = await self._database.read(lambda s: load_arrival(s, arrival.recipient_id))
         if still is None:
             return True
         now = self._clock.now()
+        window = self._exchange.settings.repeat_window
+        since = arrival.received_at - timedelta(seconds=window)
+        if window <= 0 or not await self._database.read(lambda s: is_repeat(s, arrival, since)):
+            return None
         unit = self._exchange.duplicate(arrival, now)
-        since = arrival.received_at - timedelta(seconds=self._exchange.settings.repeat_window)
         result = await self._database.read(lambda s: result_of_earlier(s, arrival, since))
         if result is not None:
             unit = resend(self._database.new_key, unit, result, arrival, now)

@@ -62,7 +62,9 @@ DOCUMENTS = (
     "docs/decisions.md",
     "docs/flow.md",
     "docs/glossary.md",
+    "docs/operating.md",
     "docs/performance.md",
+    "docs/quirks.md",
     "docs/specifications.md",
 )
 

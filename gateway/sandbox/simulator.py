@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from handlers.calendar import JST
 from handlers.naccs import message, results
-from handlers.naccs.message import Damage
+from handlers.naccs.message import Damage, Family
 from handlers.naccs.result_codes import NORMAL_END
 from storage.clock import Clock
 from storage.effects import Insert, Note
@@ -26,8 +26,13 @@ class Simulator:
         self._new_key = new_key
 
     async def hand_over(self, outbound: Outbound, content: bytes) -> tuple[tuple[Insert, ...], tuple[Note, ...]]:
-        """The rows and notes of the result mail, to be committed with the hand-over's outcome."""
+        """The rows and notes of the result mail, to be committed with the hand-over's outcome.
+
+        EDIFACT and XML are taken without a result: nobody waits for one. ValueError for what cannot be read.
+        """
         headers, body = message.body_of(content)
+        if message.family(headers, body) is not Family.NACCS_EDI:
+            return (), ()
         request = message.examine(headers, body)
         if isinstance(request, Damage):
             raise ValueError("a request that passed the checks cannot be read any more")

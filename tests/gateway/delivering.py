@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Self
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from gateway.delivery import Delivery, DeliverySettings, Gone, HandOver
-from gateway.lane_holder import Effects
+from gateway.clock_guard import ClockGuard
+from gateway.delivery import Delivery, DeliverySettings, Gone
+from gateway.lane_control import LaneControl
 from gateway.smtp_out import Protocol, Target, TimeLimits
 from storage.clock import Clock
 from storage.columns import to_micros
 from storage.database import Database
-from storage.effects import Applied, Enqueue, NewRecipient, Unit
+from storage.effects import LANE_HEARD, Applied, Change, Enqueue, Insert, NewRecipient, Note, Unit
 from storage.mail_queue import Origin, Outbound, Secret, hash_of, mail_inserts
 from storage.models import Attempt, Lane, Recipient
 from storage.states import Direction, State
-from storage.store import Store
+from storage.store import Store, note
 from tests.fakes.in_house_server import RecordingServer, until
 
 CENTER = "NACCS@SMTP.CENTER.EXAMPLE"
@@ -37,7 +39,7 @@ BRISK: dict[str, Any] = {
 }
 
 
-async def takes_nothing(_outbound: Outbound, _content: bytes) -> Effects:
+async def takes_nothing(_outbound: Outbound, _content: bytes) -> tuple[tuple[Insert, ...], tuple[Note, ...]]:
     """A backend that has nothing to say."""
     return (), ()
 
@@ -46,27 +48,39 @@ class Process:
     """`targets` says where each lane leads; change it as you like."""
 
     def __init__(
-        self, url: str, *, hand_over: HandOver = takes_nothing, lease: float = 30.0, renew: bool = True, **settings: Any
+        self,
+        url: str,
+        *,
+        hand_over: Any = takes_nothing,
+        lease: float = 30.0,
+        renew: bool = True,
+        guard: ClockGuard | None = None,
+        **settings: Any,
     ) -> None:
         self.targets: dict[str, Target | Gone | None] = {}
         self.clock = Clock()
         self.database = Database(Store.open(url, "serve", lease=timedelta(seconds=lease)))
         if renew:
             self.database.start()
+        self.control = LaneControl(self.database, self.clock)
         self.delivery = Delivery(
             self.database,
             lambda lane, _outbound: self.targets[lane],
             hand_over,
             self.clock,
             DeliverySettings(name="center.example", **{**BRISK, **settings}),
+            control=self.control,
+            guard=ClockGuard() if guard is None else guard,
         )
 
     async def start(self) -> Self:
+        await self.control.start()
         await self.delivery.start()
         return self
 
     async def stop(self, grace: float = 5.0) -> None:
         await self.delivery.stop(grace)
+        await self.control.stop()
         await self.database.close()
 
     def lead(self, lane: str, server: RecordingServer) -> None:
@@ -114,6 +128,16 @@ class Process:
             ids.append(recipient_id)
         return ids
 
+    async def queue_one(self, content: bytes, *lanes: str) -> list[int]:
+        """Commit one mail with a recipient in each lane; the recipients' ids."""
+        _, unit = self.unit(lanes[0], content)
+        queued = [unit.queued[0]]
+        for lane in lanes[1:]:
+            recipient = replace(unit.queued[0].recipient, id=self.database.new_key())
+            queued.append(Enqueue(lane, recipient, content))
+        assert isinstance(await self.database.apply(replace(unit, queued=tuple(queued))), Applied)
+        return [enqueue.recipient.id for enqueue in queued]
+
     async def row(self, recipient_id: int) -> Recipient:
         """The recipient as the store has it."""
 
@@ -152,6 +176,47 @@ class Process:
     async def execute(self, sql: str, **values: Any) -> None:
         """Change the store as somebody else would."""
         await self.database.run(lambda session: session.execute(text(sql), values))
+
+    async def command(self, sql: str, **values: Any) -> None:
+        """Change the store as a command does, and let this process notice it."""
+
+        def work(session: Session) -> None:
+            session.execute(text(sql), values)
+            note(session, "foreign", None)
+
+        await self.database.run(work)
+
+    async def pause(self, lane: str = LANE, *, ago: float = 0.0) -> None:
+        """Pause a lane as an operator does."""
+        await self.command(
+            "INSERT INTO lane_pauses (id, lane, paused_at, actor, reason) VALUES (:id, :lane, :at, 'ops', '')",
+            id=self.database.new_key(),
+            lane=lane,
+            at=to_micros(self.clock.now() - timedelta(seconds=ago)),
+        )
+        await until(lambda: self.control.paused(lane))
+
+    async def resume(self, lane: str = LANE) -> None:
+        """End the pause of a lane."""
+        ended = to_micros(self.clock.now())
+        await self.command("UPDATE lane_pauses SET resumed_at = :at WHERE lane = :lane", at=ended, lane=lane)
+
+    async def flush(self, lane: str = LANE) -> None:
+        """Ask a lane to try at once."""
+        now = to_micros(self.clock.now())
+        await self.command("UPDATE lanes SET flushed_at = :at WHERE lane = :lane", at=now, lane=lane)
+
+    async def hear(self, lane: str = LANE) -> None:
+        """A terminal speaks: what the worker commits when SYG or TCC comes."""
+        heard = Change(LANE_HEARD, (lane, to_micros(self.clock.now())), must=False)
+        await self.database.apply(Unit(changes=(heard,), notes=(Note("heard", lane),)))
+
+    async def down(self, failures: int = 1, lane: str = LANE) -> Lane:
+        """Wait until the store has so many failures of the lane in a row."""
+        async with asyncio.timeout(10):
+            while (row := await self.lane(lane)).failures < failures:  # noqa: ASYNC110 - nothing announces a row
+                await asyncio.sleep(0.02)
+            return row
 
     async def idle(self, seconds: float = 10.0) -> None:
         """Wait until nothing waits any more."""

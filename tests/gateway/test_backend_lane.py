@@ -9,15 +9,12 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import select
 
-from gateway.delivery import HandOver
-from gateway.lane_holder import Effects
+from gateway.lane_holder import Effects, HandOver
 from storage.effects import CONTENT, Insert, Note
 from storage.mail_queue import Origin, Outbound, Secret, arrival
 from storage.models import Mail, MailContent
 from tests.fakes.in_house_server import until
-from tests.gateway.delivering import Process
-
-BACKEND = "backend"
+from tests.gateway.backend_process import BACKEND, BackendProcess
 
 
 class Backend:
@@ -29,7 +26,7 @@ class Backend:
         self.waits_for: dict[str, asyncio.Event] = {}
         self.at_once = 0
         self.most_at_once = 0
-        self.process: Process
+        self.process: BackendProcess
 
     async def hand_over(self, outbound: Outbound, content: bytes) -> Effects:
         self.at_once += 1
@@ -59,8 +56,8 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-async def process(store_url: str, backend: Backend) -> AsyncIterator[Process]:
-    started = Process(store_url, hand_over=backend.hand_over)
+async def process(store_url: str, backend: Backend) -> AsyncIterator[BackendProcess]:
+    started = BackendProcess(store_url, simulator=backend.hand_over)
     backend.process = started
     await started.start()
     yield started
@@ -97,7 +94,7 @@ async def test_one_address_is_served_in_order_and_many_at_once(process, backend)
 
 
 async def test_no_more_are_handed_over_at_once_than_the_setting_allows(store_url, backend):
-    process = Process(store_url, hand_over=backend.hand_over, hand_overs=3)
+    process = BackendProcess(store_url, simulator=backend.hand_over, hand_overs=3)
     backend.process = process
     await process.start()
     gate = asyncio.Event()
@@ -163,11 +160,11 @@ async def test_the_password_goes_with_the_request_and_is_forgotten_once_it_is_ha
 
 
 async def test_requests_that_waited_in_the_store_are_handed_over_after_a_restart(store_url, backend):
-    before = Process(store_url)
+    before = BackendProcess(store_url, simulator=backend.hand_over)
     for number in range(120):
         await before.queue(BACKEND, b"%d\r\n" % number, sender=f"{number % 7}@x.example")
     await before.database.close()
-    after = Process(store_url, hand_over=backend.hand_over)
+    after = BackendProcess(store_url, simulator=backend.hand_over)
     backend.process = after
     await after.start()
     await after.idle()
@@ -194,7 +191,7 @@ async def test_a_request_somebody_took_away_is_not_recorded_and_the_others_go_on
 
 
 async def test_a_store_that_cannot_be_read_now_parks_no_request(store_url, backend):
-    process = Process(store_url, hand_over=backend.hand_over)
+    process = BackendProcess(store_url, simulator=backend.hand_over)
     backend.process = process
     (request,) = await process.queue(BACKEND, b"1\r\n", sender="a@x.example")
     await process.execute("ALTER TABLE mail_contents RENAME TO hidden")
@@ -228,7 +225,7 @@ async def test_a_request_without_bytes_in_the_store_is_parked(process, backend):
 
 
 async def test_effects_the_store_refuses_are_tried_again_until_it_takes_them(store_url, caplog):
-    process: Process
+    process: BackendProcess
 
     async def clash(outbound: Outbound, _content: bytes) -> Effects:
         # The row of the request's own bytes a second time: the first try fails in the store.
@@ -238,7 +235,7 @@ async def test_effects_the_store_refuses_are_tried_again_until_it_takes_them(sto
 
     tried: list[int] = []
     take: HandOver = clash
-    process = Process(store_url, hand_over=take)
+    process = BackendProcess(store_url, simulator=take)
     await process.start()
     (request,) = await process.queue(BACKEND, b"1\r\n", sender="a@x.example")
     await until(lambda: "its outcome was not written" in caplog.text)
@@ -250,7 +247,7 @@ async def test_effects_the_store_refuses_are_tried_again_until_it_takes_them(sto
 
 
 async def test_a_stop_ends_the_waits_of_a_back_off(store_url, backend):
-    process = Process(store_url, hand_over=backend.hand_over, retry_first=60.0, retry_max=60.0)
+    process = BackendProcess(store_url, simulator=backend.hand_over, retry_first=60.0, retry_max=60.0)
     backend.process = process
     await process.start()
     backend.raises["a@x.example"] = [RuntimeError("busy")]
@@ -264,7 +261,7 @@ async def test_a_stop_ends_the_waits_of_a_back_off(store_url, backend):
 
 
 async def test_more_requests_than_the_window_are_all_handed_over(store_url, backend):
-    process = Process(store_url, hand_over=backend.hand_over)
+    process = BackendProcess(store_url, simulator=backend.hand_over)
     backend.process = process
     gate = asyncio.Event()
     backend.waits_for["slow@x.example"] = gate

@@ -9,25 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.failures import Lost, Refused, Stage
 from gateway.lanes import (
     ContentMemory,
-    DeliverySettings,
     LaneOrder,
     Waiting,
-    doubled,
-    notice_verdict,
     outbound_of,
-    terminal_verdict,
 )
 from storage.columns import to_micros
 from storage.effects import Enqueue, NewRecipient
 from storage.mail_queue import Outbound
-from storage.states import State
 
 LANE = "terminal:60001S"
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
-SETTINGS = DeliverySettings(name="center.example")
 
 
 def enqueue(number: int, content: bytes | None = b"content") -> Enqueue:
@@ -46,7 +39,7 @@ def enqueue(number: int, content: bytes | None = b"content") -> Enqueue:
 
 def row(number: int, *, due_in: float = 0.0, age: float = 0.0) -> Outbound:
     found = outbound_of(enqueue(number), number)
-    return replace(found, due_at=NOW + timedelta(seconds=due_in), created_at=NOW - timedelta(seconds=age))
+    return replace(found, due_at=NOW + timedelta(seconds=due_in), waiting_since=NOW - timedelta(seconds=age))
 
 
 def order_of(*, strict: bool = True, memory: int = 1 << 20, window: int = 200) -> LaneOrder:
@@ -246,7 +239,7 @@ def test_deferred_notices_do_not_keep_new_ones_from_being_found():
 def test_what_is_older_than_an_instant_is_taken_together_from_the_head():
     order = order_of()
     scan(order, row(1, age=100), row(2, age=50, due_in=9), row(3, age=10), row(4, age=99))
-    old = order.take_created_before(NOW - timedelta(seconds=50))
+    old = order.take_while(lambda waiting: waiting.outbound.waiting_since <= NOW - timedelta(seconds=50))
     assert [waiting.outbound.sequence for waiting in old] == [1, 2]
     assert order.head is not None
     assert order.head.outbound.sequence == 3
@@ -270,6 +263,72 @@ def test_an_announced_recipient_equals_the_one_a_scan_finds():
     assert (found.sequence, found.lane, found.created_at) == (9, LANE, NOW)
     assert found.due_at == NOW + timedelta(seconds=5)
     assert found.wire_bytes(b"body") == b"To: x\r\nbody"
+
+
+def test_mails_put_back_in_any_order_stand_in_that_of_the_lane():
+    order = order_of()
+    scan(order, row(1), row(2), row(3), row(4))
+    out = [order.take(0.0) for _ in range(3)]
+    for waiting in out:
+        assert waiting is not None
+        order.put_back(waiting, 0.0)
+    assert taken(order) == [1, 2, 3, 4]
+
+
+def test_a_mail_found_again_is_not_replaced_by_what_was_taken_before():
+    order = order_of()
+    scan(order, row(1))
+    old = order.take(0.0)
+    assert old is not None
+    order.forget()
+    scan(order, row(1))
+    order.put_back(old, 0.0)
+    order.done(old)
+    assert len(order) == 1
+    assert taken(order) == [1]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_mail_that_is_not_at_its_place_any_more_is_looked_for(strict):
+    order = order_of(strict=strict)
+    scan(order, row(1), row(2))
+    head = order.head
+    assert head is not None
+    order.lost_track_of(head)
+    assert taken(order) == [2]
+    assert order.wants_scan
+    scan(order, replace(row(1), sequence=9))
+    assert taken(order) == [9]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_row_somebody_changed_is_due_when_it_says_so_now(strict):
+    order = order_of(strict=strict)
+    scan(order, row(1, due_in=50), row(2, due_in=60))
+    assert order.take(0.0) is None
+    order.renewed(replace(row(1), attempts=3), now=10.0, wall=NOW)
+    order.renewed(row(7), now=10.0, wall=NOW)
+    first = order.take(10.0)
+    assert first is not None
+    assert (first.outbound.sequence, first.attempts) == (1, 3)
+    assert order.take(10.0) is None
+    assert order.next_due() == 60.0
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_flush_leaves_nothing_put_off(strict):
+    order = order_of(strict=strict)
+    scan(order, row(1, due_in=50), row(2, due_in=60), row(3))
+    if not strict:
+        assert taken(order) == [3]
+    order.make_due()
+    assert taken(order) == ([1, 2, 3] if strict else [1, 2])
+
+
+def test_a_wall_clock_that_was_set_back_puts_nothing_off_beyond_the_longest_wait():
+    order = LaneOrder(LANE, ContentMemory(0), strict=True, longest_wait=60.0)
+    scan(order, row(1, due_in=86400))
+    assert order.next_due() == 60.0
 
 
 @given(st.data())
@@ -298,7 +357,7 @@ def test_every_mail_is_taken_once_and_in_order_whatever_is_announced_and_scanned
 
 def _scan_store(order: LaneOrder, committed: int, sent: list[int]) -> None:
     if order.wants_scan:
-        rows = [row(n) for n in range(1, committed + 1) if n not in sent and 1000 + n not in order.known_ids]
+        rows = [row(n) for n in range(1, committed + 1) if n not in sent and 1000 + n not in order.known]
         scan(order, *rows[: order.window], complete=len(rows) < order.window)
 
 
@@ -307,69 +366,6 @@ def _take_one(order: LaneOrder, sent: list[int]) -> None:
     if waiting is not None:
         sent.append(waiting.outbound.sequence)
         order.done(waiting)
-
-
-def refused(stage: Stage, code: int) -> Refused:
-    return Refused(stage, code, f"{code} words")
-
-
-def lost(stage: Stage) -> Lost:
-    return Lost(stage, "timed out")
-
-
-BEFORE_RCPT = [
-    refused(Stage.CONNECT, 554),
-    lost(Stage.CONNECT),
-    refused(Stage.HELO, 501),
-    lost(Stage.HELO),
-    lost(Stage.MAIL),
-    refused(Stage.MAIL, 421),
-]
-
-
-@pytest.mark.parametrize("failure", [*BEFORE_RCPT, refused(Stage.MAIL, 550), refused(Stage.MAIL, 452)])
-def test_failure_up_to_mail_is_the_lanes_however_often(failure):
-    verdict = terminal_verdict(failure, 99, SETTINGS)
-    assert verdict.of_the_lane
-    assert verdict.state is State.QUEUED
-
-
-@pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.DOT])
-def test_towards_a_terminal_5xx_is_undelivered_at_once(stage):
-    assert terminal_verdict(refused(stage, 550), 1, SETTINGS).state is State.UNDELIVERED
-
-
-@pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.DOT])
-@pytest.mark.parametrize("make", [lambda stage: refused(stage, 451), lost])
-def test_towards_a_terminal_a_mail_has_three_tries_within_a_minute(stage, make):
-    verdicts = [terminal_verdict(make(stage), tries, SETTINGS) for tries in (1, 2, 3)]
-    assert [verdict.state for verdict in verdicts] == [State.QUEUED, State.QUEUED, State.UNDELIVERED]
-    assert sum(verdict.wait for verdict in verdicts) <= 60
-    assert not any(verdict.of_the_lane for verdict in verdicts)
-
-
-@pytest.mark.parametrize("failure", BEFORE_RCPT)
-def test_a_smarthost_that_does_not_answer_holds_its_lane(failure):
-    assert notice_verdict(failure, 1, SETTINGS).of_the_lane
-
-
-@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT])
-def test_a_notice_refused_for_good_failed(stage):
-    assert notice_verdict(refused(stage, 550), 1, SETTINGS).state is State.FAILED
-
-
-def test_a_notice_is_deferred_for_five_minutes_doubling_to_seventy():
-    waits = [notice_verdict(refused(Stage.RCPT, 450), attempts, SETTINGS).wait for attempts in range(1, 8)]
-    assert [wait / 60 for wait in waits] == [5, 10, 20, 40, 70, 70, 70]
-
-
-def test_a_notice_in_doubt_is_deferred_too():
-    verdict = notice_verdict(lost(Stage.DOT), 1, SETTINGS)
-    assert (verdict.state, verdict.of_the_lane) == (State.QUEUED, False)
-
-
-def test_waits_double_and_end_at_the_longest():
-    assert [doubled(2, 300, failures) for failures in (1, 2, 3, 8, 9, 5000)] == [2, 4, 8, 256, 300, 300]
 
 
 def test_a_waiting_mail_is_equal_to_itself_only():

@@ -37,6 +37,7 @@ from tests.fakes.raw_client import RawClient, connected, listening
 from tests.gateway.test_current_map import IP, OTHER_IP, OnMap, on_map, other_process, today
 from tests.gateway.test_health import fill_disk, held, make_room, only_sqlite
 from tests.handlers.naccs.sound_request import BODY
+from tests.handlers.naccs.test_exchange import content_of_result
 from tests.handlers.review_cases import DESK
 from tests.handlers.test_terminals import ADDRESS, KEY, OFFICES_WITH_TWO_SERVERS, reissue, set_terminal
 from tests.storage.test_database import running
@@ -340,6 +341,67 @@ async def test_a_result_is_taken_for_each_recipient_under_its_own_order_key(stor
         assert (mail.listener, mail.mail_from.lower(), mail.secret) == ("backend", BACKEND.lower(), None)
         waiting = on.store.read(lambda session: waiting_inbound(session, 10))
         assert [order_key for _, order_key, _ in waiting] == [KEY, OTHER.lower()]
+
+
+async def results_taken(listener: Listener, *taken: tuple[str, bytes]) -> None:
+    """The backend sends these, each to one recipient."""
+    async with connected(listener, BACKEND_PEER) as client:
+        for rcpt_to, content in taken:
+            assert (await send(client, BACKEND, rcpt_to, content)).startswith("250 2.0.0 queued")
+        await client.say("QUIT")
+
+
+def bound(store: Store) -> list[tuple[int | None, str]]:
+    """Of each recipient the address row it is bound to, and its order key."""
+    return [(row.address_id, row.order_key) for row in recipients(store)]
+
+
+async def test_a_result_is_bound_to_the_row_it_is_for_and_waits_behind_the_others_of_that_row(store_url):
+    async with on_map(store_url, offices=OFFICES) as on, naccs_listener(on) as listener:
+        (other,) = on.map.view.by_address[OTHER.lower()]
+        own = (on.address_id, KEY)
+        requester = content_of_result(mail_address=ADDRESS)
+        third_parties = content_of_result("C", destination_control_type="C", mail_address=ADDRESS)
+        expected = {
+            (ADDRESS.lower(), b"x"): own,
+            ("60777s@Terminals.Center.example", b"x"): own,
+            (OTHER, requester): (other.address_id, OTHER.lower()),
+            (CENTER, requester): own,
+            # Decided by the worker: registered destinations, or nobody.
+            (CENTER, third_parties): (None, CENTER.lower()),
+            (CENTER, b"x"): (None, CENTER.lower()),
+            ("nobody@x.example", requester): (None, "nobody@x.example"),
+            ("60799S@terminals.center.example", requester): (None, "60799s@terminals.center.example"),
+        }
+        await results_taken(listener, *expected)
+        assert bound(on.store) == list(expected.values())
+        assert {mail.map_version for mail in mails(on.store)} == {1}
+
+
+@only_sqlite
+async def test_of_a_terminal_with_several_addresses_a_result_is_bound_to_the_one_it_names(store_url):
+    second = "3A0002@SMTP.CT0001.CENTER.EXAMPLE"
+    offices = OFFICES.replace('["3A0001@smtp', f'["{second}", "3A0001@smtp')
+    async with on_map(store_url, offices=offices) as on, naccs_listener(on) as listener:
+        (row,) = on.map.view.by_address[second.lower()]
+        terminal = "60777S@terminals.center.example"
+        await results_taken(listener, *((terminal, content_of_result(mail_address=name)) for name in (second, "")))
+        assert bound(on.store) == [(row.address_id, second.lower()), (None, terminal.lower())]
+
+
+@only_sqlite
+async def test_a_result_is_bound_by_the_map_of_its_250_and_the_day_in_japan(store_url):
+    clock = Clock()
+    async with on_map(store_url) as on, naccs_listener(on, clock) as listener:
+        before = on.address_id
+        await asyncio.to_thread(reissue, on.store, today=today() + timedelta(days=1))
+        await on.map.refresh()
+        for days in (0, 1):
+            clock.offset = timedelta(days=days)
+            await results_taken(listener, (ADDRESS, b"x"))
+        (_, after) = on.map.view.by_address[KEY]
+        assert bound(on.store) == [(before, KEY), (after.address_id, KEY)]
+        assert before != after.address_id
 
 
 @only_sqlite

@@ -47,6 +47,7 @@ def bound_to(address_id: int | None, rcpt_to: str = ADDRESS) -> Outbound:
         rcpt_to=rcpt_to,
         created_at=at,
         due_at=at,
+        waiting_since=at,
         header=None,
         body_offset=0,
         attempts=0,

@@ -12,8 +12,11 @@ from itertools import count
 import pytest
 from sqlalchemy import func, select, update
 
+from gateway.backend_parts import BackendLaneSettings, BackendParts
+from gateway.clock_guard import ClockGuard
 from gateway.delivery import Delivery
-from gateway.lane_holder import Gone
+from gateway.lane_control import LaneControl
+from gateway.lane_holder import Gone, HandOver
 from gateway.lanes import DeliverySettings
 from gateway.sandbox.simulator import Simulator
 from handlers.calendar import JST
@@ -46,6 +49,7 @@ def a_request(content: bytes = OTA) -> Outbound:
         rcpt_to=BACKEND,
         created_at=NOW,
         due_at=NOW,
+        waiting_since=NOW,
         header=None,
         body_offset=0,
         attempts=0,
@@ -95,6 +99,11 @@ async def test_a_request_in_base64_is_read():
     assert b"00000-0000-0000" in note.payload.content
 
 
+@pytest.mark.parametrize("body", [b"<?xml version='1.0'?><a/>\r\n", b"UNB+UNOA:3+TST01+NACCS+261124:1000+1'\r\n"])
+async def test_of_other_families_nothing_is_answered(body):
+    assert await handed_over(f"From:{ADDRESS}\r\n\r\n".encode() + body) == ((), ())
+
+
 @pytest.mark.parametrize("content", [b"", b"Subject: x\r\n\r\nx", OTA[:300]])
 async def test_what_is_no_request_can_never_be_handed_over(content):
     with pytest.raises(ValueError, match="cannot be read"):
@@ -108,18 +117,36 @@ async def test_what_is_no_request_can_never_be_handed_over(content):
 async def delivering(on: OnMap) -> AsyncIterator[Delivery]:
     """Delivery with the simulator behind it; every other lane leads nowhere."""
     simulator = Simulator(BACKEND, Clock(), on.database.new_key)
+    control = LaneControl(on.database, Clock())
     delivery = Delivery(
         on.database,
         lambda _lane, _outbound: Gone("no terminal in this test"),
-        simulator.hand_over,
+        a_backend(simulator.hand_over),
         Clock(),
         DeliverySettings(name="gateway.example"),
+        control=control,
+        guard=ClockGuard(),
     )
+    await control.start()
     await delivery.start()
     try:
         yield delivery
     finally:
         await delivery.stop(5)
+        await control.stop()
+
+
+def a_backend(hand_over: HandOver) -> BackendParts:
+    async def nothing(*_: object) -> None:
+        return None
+
+    return BackendParts(
+        settings=BackendLaneSettings(discards_repeats=True),
+        refuse=lambda *_: None,
+        refresh_map=nothing,
+        park=nothing,
+        simulator=hand_over,
+    )
 
 
 def handed(on: OnMap) -> tuple[int, int]:

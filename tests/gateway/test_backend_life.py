@@ -1,0 +1,320 @@
+"""The life of a request and its place behind an outstanding one, with the simulator and with SMTP, on both stores."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gateway.clock_guard import ClockGuard
+from gateway.lane_holder import Effects
+from gateway.smtp_out import Target
+from storage.columns import to_micros
+from storage.mail_queue import Outbound
+from tests.fakes.in_house_server import SILENCE, InHouseServer, until
+from tests.gateway.backend_process import BACKEND, BackendProcess, body_of
+
+NOWHERE = Target(host="127.0.0.1", port=1)
+
+
+class Steps:
+    """A wall clock that steps when it is told to."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def wall(self) -> float:
+        return time.time() + self.ahead
+
+
+class Simulated:
+    """A backend inside the process that keeps what it was handed, in order."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    async def hand_over(self, _outbound: Outbound, content: bytes) -> Effects:
+        self.taken.append(body_of(content).rstrip())
+        return (), ()
+
+
+@pytest.fixture
+def simulated() -> Simulated:
+    return Simulated()
+
+
+async def pause(process: BackendProcess, *, end: bool = False) -> None:
+    now = to_micros(process.clock.now())
+    if end:
+        await process.execute("UPDATE lane_pauses SET resumed_at = :now", now=now)
+    else:
+        await process.execute(
+            "INSERT INTO lane_pauses (id, lane, paused_at, actor, reason) VALUES (1, 'backend', :now, 'test', '')",
+            now=now,
+        )
+    await process.control.refresh()
+
+
+async def held_back(process: BackendProcess, request: int) -> None:
+    await asyncio.sleep(0.15)
+    assert await process.state(request) == "queued"
+
+
+# --- outstanding ---
+
+
+async def test_a_second_request_waits_until_the_first_has_its_result(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
+    await process.start()
+    first, second, third = await process.requests(b"1", b"2", b"3")
+    other = await process.request(b"other", address=2)
+    await process.becomes(first, "delivered")
+    await process.becomes(other, "delivered")
+    await held_back(process, second)
+    await process.result(first)
+    await process.becomes(second, "delivered")
+    await held_back(process, third)
+    await process.result(second)
+    await process.becomes(third, "delivered")
+    assert [text for text in simulated.taken if text != b"other"] == [b"1", b"2", b"3"]
+    await process.stop()
+
+
+async def test_a_result_that_another_process_commits_is_noticed(store_url):
+    async with InHouseServer() as server:
+        process = BackendProcess(store_url, server)
+        await process.start()
+        first, second = await process.requests(b"1", b"2")
+        await process.becomes(first, "delivered")
+        await held_back(process, second)
+        await process.result(first, told=False)
+        began = time.monotonic()
+        await process.becomes(second, "delivered")
+        assert time.monotonic() - began < 2
+        await process.stop()
+
+
+async def test_an_outstanding_request_holds_its_address_for_its_life_only(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over, backend={"request_life": 0.6})
+    await process.start()
+    first = await process.request(b"1")
+    await asyncio.sleep(0.3)
+    second = await process.request(b"2")
+    await process.becomes(second, "delivered")
+    assert await process.state(first) == "delivered"
+    assert await process.answers() == []
+    await process.stop()
+
+
+async def test_what_awaits_no_result_neither_waits_nor_counts_and_keeps_its_place(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
+    await process.start()
+    await process.becomes(await process.request(b"1"), "delivered")
+    mixed = [await process.request(b"%d" % number, awaited=False) for number in range(2, 6)]
+    for request in mixed:
+        await process.becomes(request, "delivered")
+    assert simulated.taken == [b"1", b"<xml>2", b"<xml>3", b"<xml>4", b"<xml>5"]
+    await held_back(process, await process.request(b"6"))
+    await process.stop()
+
+
+async def test_what_another_process_knows_to_be_outstanding_counts(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
+    first = await process.request(b"1", claimed=True)
+    await process.execute("UPDATE recipients SET state = 'delivered' WHERE id = :id", id=first)
+    second = await process.request(b"2")
+    await process.start()
+    await held_back(process, second)
+    await process.result(first)
+    await process.becomes(second, "delivered")
+    assert simulated.taken[-1] == b"2"
+    await process.stop()
+
+
+async def test_a_result_that_comes_before_the_250_frees_the_address(tmp_path):
+    tmp_path.chmod(0o700)
+    async with InHouseServer() as server:
+        server.behaviour.reply_after = 0.05
+        process = BackendProcess(f"sqlite:///{tmp_path / 'gateway.db'}", server)
+        await process.start()
+        first, second = await process.requests(b"1", b"2")
+        await until(lambda: server.mails)
+        await process.result(first)
+        await process.becomes(second, "delivered")
+        assert await process.state(first) == "delivered"
+        await process.stop()
+
+
+# --- life ---
+
+
+@pytest.mark.parametrize("why", ["down", "paused", "outstanding", "refused"])
+async def test_what_is_not_handed_over_in_its_life_is_answered_a0011_on_time(store_url, why):
+    async with InHouseServer() as server:
+        where: Any = NOWHERE if why == "down" else server
+        process = BackendProcess(store_url, where, backend={"request_life": 0.8})
+        await process.start()
+        if why == "paused":
+            await pause(process)
+        if why == "refused":
+            server.behaviour.always["MAIL"] = "450 not now"
+        if why == "outstanding":
+            await process.becomes(await process.request(b"0"), "delivered")
+        began = time.monotonic()
+        requests = await process.requests(b"1", b"2", b"3", age=0.3 if why != "outstanding" else 0.0)
+        if why == "outstanding":
+            await process.execute("UPDATE requests SET outstanding_until = 9e15 WHERE claimed_at IS NOT NULL")
+        for request in requests:
+            await process.becomes(request, "expired")
+        assert 0.4 < time.monotonic() - began < 1.7
+        assert sorted(await process.answers()) == [b"A0011 1", b"A0011 2", b"A0011 3"]
+        assert not any([await process.claimed(request) for request in requests])
+        assert [body_of(mail.content).rstrip() for mail in server.mails] == ([b"0"] if why == "outstanding" else [])
+        await process.stop()
+
+
+async def test_one_that_is_being_sent_for_long_keeps_no_other_from_its_answer(store_url):
+    async with InHouseServer() as server:
+        process = BackendProcess(store_url, server, backend={"request_life": 0.6})
+        await process.start()
+        await process.becomes(await process.request(b"0", awaited=False), "delivered")
+        server.behaviour.next("DOT", SILENCE)
+        slow = await process.request(b"slow")
+        await until(lambda: len(server.mails) == 2)
+        second = await process.request(b"2", age=0.4)
+        await process.becomes(second, "expired", 1.5)
+        assert await process.answers() == [b"A0011 2"]
+        assert await process.state(slow) == "queued"
+        await process.stop(0.05)
+
+
+async def test_a_request_whose_life_ends_before_the_dot_does_not_arrive(store_url):
+    async with InHouseServer() as server:
+        process = BackendProcess(store_url, server, backend={"request_life": 0.5})
+        await process.start()
+        await process.becomes(await process.request(b"0", awaited=False), "delivered")
+        server.behaviour.reply_after = 0.2
+        request = await process.request(b"slow")
+        await process.becomes(request, "expired")
+        assert await process.answers() == [b"A0011 slow"]
+        assert not await process.claimed(request)
+        assert len(server.lines("MAIL")) == 2
+        assert len(server.mails) == 1
+        await process.stop()
+
+
+async def test_what_follows_an_expired_request_does_not_wait_for_what_that_waited_for(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over, backend={"request_life": 2.0})
+    await process.start()
+    await process.becomes(await process.request(b"1"), "delivered")
+    waiting = await process.request(b"2", age=1.6)
+    behind = await process.request(b"3", awaited=False)
+    await process.becomes(waiting, "expired")
+    await process.becomes(behind, "delivered", 0.5)
+    assert simulated.taken == [b"1", b"<xml>3"]
+    await process.stop()
+
+
+async def test_requests_past_their_life_at_a_start_are_answered_and_not_executed(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
+    requests = [await process.request(b"%d" % number, address=number % 40, age=31.0) for number in range(80)]
+    await process.start()
+    await process.idle()
+    assert {await process.state(request) for request in requests} == {"expired"}
+    assert len(await process.answers()) == 80
+    assert simulated.taken == []
+    await process.stop()
+
+
+async def test_a_map_that_moved_is_read_again_before_the_answer(store_url):
+    process = BackendProcess(store_url, NOWHERE, backend={"request_life": 0.2})
+    process.map_version = 7
+    await process.start()
+    request = await process.request(b"1")
+    await process.becomes(request, "expired")
+    assert process.refreshed == 1
+    assert await process.answers() == [b"A0011 1"]
+    await process.stop()
+
+
+async def test_a_request_with_nobody_to_answer_ends_without_an_answer(store_url):
+    process = BackendProcess(store_url, NOWHERE, backend={"request_life": 0.2})
+    process.answerable = False
+    await process.start()
+    request = await process.request(b"1")
+    await process.becomes(request, "expired")
+    assert process.refreshed == 1
+    assert await process.answers() == []
+    await process.stop()
+
+
+async def test_paused_the_lane_sends_nothing_and_goes_on_after_it(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
+    await process.start()
+    await pause(process)
+    request = await process.request(b"1")
+    await held_back(process, request)
+    await pause(process, end=True)
+    await process.becomes(request, "delivered")
+    await process.stop()
+
+
+async def test_while_the_clock_is_not_trusted_nothing_expires_and_nothing_late_is_sent(store_url, simulated):
+    steps = Steps()
+    guard = ClockGuard(wall=steps.wall)
+    process = BackendProcess(store_url, simulator=simulated.hand_over, backend={"request_life": 0.3}, guard=guard)
+    await process.start()
+    await pause(process)
+    request = await process.request(b"1")
+    steps.ahead = 3600.0
+    assert guard.suspended()
+    await asyncio.sleep(0.5)
+    await pause(process, end=True)
+    await held_back(process, request)
+    assert simulated.taken == []
+    guard._until = 0.0
+    await process.becomes(request, "expired")
+    assert await process.answers() == [b"A0011 1"]
+    await process.stop()
+
+
+async def test_a_clock_that_leaps_ahead_expires_nothing_that_is_young(store_url, simulated):
+    steps = Steps()
+    process = BackendProcess(store_url, simulator=simulated.hand_over, guard=ClockGuard(wall=steps.wall))
+    await process.start()
+    await pause(process)
+    request = await process.request(b"1")
+    await held_back(process, request)
+    steps.ahead = 3600.0
+    process.clock.offset = timedelta(hours=1)
+    await held_back(process, request)
+    await pause(process, end=True)
+    await process.becomes(request, "delivered")
+    assert await process.answers() == []
+    await process.stop()
+
+
+async def test_a_movable_clock_ends_lives_at_once(store_url):
+    process = BackendProcess(store_url, NOWHERE)
+    await process.start()
+    request = await process.request(b"1")
+    await process.attempted(request)
+    process.clock.offset = timedelta(seconds=31)
+    await process.becomes(request, "expired")
+    await process.stop()
+
+
+async def test_many_requests_of_a_dead_backend_are_all_answered_in_time(store_url):
+    process = BackendProcess(store_url, NOWHERE, backend={"request_life": 1.0})
+    await process.start()
+    requests = await asyncio.gather(*(process.request(b"%d" % n, address=n % 50) for n in range(600)))
+    began = time.monotonic()
+    await until(lambda: len(process.delivery._lanes[BACKEND].order) == 0)
+    assert time.monotonic() - began < 3
+    assert len(await process.answers()) == len(requests)
+    attempts = [await process.attempts(request) for request in requests]
+    assert sum(map(len, attempts)) <= 8  # one probe, not one per request
+    await process.stop()
