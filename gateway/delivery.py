@@ -64,6 +64,8 @@ class Delivery:
         self._database.subscribe("heard", self._on_heard)
         self._shared.control.on_change(self._on_asked)
         await self._look_for_lanes()
+        if self._backend.simulator is None and (backend := self._lane("backend")) is not None:
+            backend.wake()  # its endpoints are probed before the first request
         self._tasks = [
             asyncio.create_task(self._look_for_lanes_again()),
             asyncio.create_task(self._close_idle_connections()),

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -45,6 +45,7 @@ from storage.engines import FileLock, parse_url
 from storage.lane_leases import lease_lane
 from storage.mail_queue import Outbound
 from storage.store import Store
+from storage.unclean_ends import mark_after_kill
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +204,11 @@ class Service:
 
     async def _start_listeners(self) -> None:
         settings = self.settings
+        window, alone = timedelta(seconds=settings.naccs.repeat_window), self.database.store.engines.on_sqlite
+        now = datetime.now(UTC)  # keys go by the host's clock, wherever the sandbox's was moved
+        marked = await self.database.run(lambda session: mark_after_kill(session, window, now, alone=alone))
+        if marked:
+            log.warning("after an unclean end %s mails may be sent again; their repeats are known", marked)
         health = Health(self.database)
         naccs = NaccsPolicy(
             self.database,

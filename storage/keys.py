@@ -21,6 +21,9 @@ _NUMBER_BITS = 12
 RESERVE = timedelta(seconds=60)
 
 
+_GIVEN_BACK = 0  # the lease of a node whose holder ended cleanly
+
+
 class NoNodeFree(RuntimeError):
     """Every node is held by a living process."""
 
@@ -31,12 +34,16 @@ class KeysExhausted(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class NodeClaim:
-    """A node held by this process: its number, the token of this claim, and the first millisecond it may use."""
+    """A node held by this process: its number, the token of this claim, and the first millisecond it may use.
+
+    `left_unclean`: the process that held it before did not give it back.
+    """
 
     node: int
     boot_id: int
     from_ms: int
     below_ms: int
+    left_unclean: bool = False
 
 
 def store_micros(connection: Connection) -> int:
@@ -85,7 +92,8 @@ def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClai
             ),
             values,
         )
-    return NodeClaim(node, boot_id, from_ms, below_ms)
+    left_unclean = free is not None and free.lease_until != _GIVEN_BACK
+    return NodeClaim(node, boot_id, from_ms, below_ms, left_unclean)
 
 
 def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease: timedelta) -> int | None:
@@ -114,9 +122,23 @@ def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease:
 def release_node(connection: Connection, claim: NodeClaim, highest_ms: int) -> None:
     """Give the node back at a clean end: the lease ends now and the next holder starts right above our keys."""
     connection.execute(
-        text("UPDATE nodes SET lease_until = 0, keys_below_ms = :below WHERE id = :id AND boot_id = :boot"),
-        {"below": highest_ms + 1, "id": claim.node, "boot": claim.boot_id},
+        text("UPDATE nodes SET lease_until = :given_back, keys_below_ms = :below WHERE id = :id AND boot_id = :boot"),
+        {"given_back": _GIVEN_BACK, "below": highest_ms + 1, "id": claim.node, "boot": claim.boot_id},
     )
+
+
+def dead_nodes(connection: Connection, claim: NodeClaim, *, alone: bool) -> frozenset[int]:
+    """The nodes whose holders ended without giving them back, this one's own former holder included.
+
+    `alone`: the caller holds the store's file lock, so that no other holder can be alive.
+    """
+    now = store_micros(connection)
+    rows = connection.execute(
+        text("SELECT id, lease_until FROM nodes WHERE lease_until <> :given_back AND id <> :own"),
+        {"given_back": _GIVEN_BACK, "own": claim.node},
+    )
+    dead = {row.id for row in rows if alone or row.lease_until <= now}
+    return frozenset(dead | {claim.node} if claim.left_unclean else dead)
 
 
 def _milliseconds(span: timedelta) -> int:

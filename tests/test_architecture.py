@@ -49,7 +49,6 @@ NEVER_IMPORTED = {"tzdata"}
 
 # Settings that nothing outside the settings reads, each with its reason.
 JUDGED_BY_THE_SETTINGS = {
-    "backend.mode",  # one mode so far; writing it out is what counts
     "secrets.password_keys",  # issued passwords come with the access keys
 }
 
