@@ -21,6 +21,7 @@ _NUMBER_BITS = 12
 RESERVE = timedelta(seconds=60)
 
 
+_NEAR_MS = 10  # a node given back a moment ago reserves no more than this
 _GIVEN_BACK = 0  # the lease of a node whose holder ended cleanly
 
 
@@ -56,17 +57,25 @@ def store_micros(connection: Connection) -> int:
 
 
 def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClaim:
-    """Take the first node whose lease has ended, or a new one, inside the caller's transaction."""
+    """Take a node whose lease has ended, or a new one, inside the caller's transaction.
+
+    Keys begin above the last one the store holds, whatever node made it, so that they go on in the order of arrival.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE")
     now = store_micros(connection)
     rows = connection.execute(text("SELECT id, lease_until, keys_below_ms, boot_id FROM nodes ORDER BY id")).all()
-    free = next((row for row in rows if row.lease_until <= now), None)
+    from_ms = max(int(time.time() * 1000), _last_stored_ms(connection) + 1)
+    over = [row for row in rows if row.lease_until <= now]
+    # What a killed holder reserved lies ahead: keys from there on would pass those of mails that come later.
+    free = next((row for row in over if row.keys_below_ms <= from_ms + _NEAR_MS), None)
     if free is None and len(rows) >= NODES:
-        raise NoNodeFree(f"all {NODES} nodes are held; release one or wait for its lease to end")
+        free = next(iter(over), None)
+        if free is None:
+            raise NoNodeFree(f"all {NODES} nodes are held; release one or wait for its lease to end")
+    if free is not None:
+        from_ms = max(from_ms, free.keys_below_ms)
     node = free.id if free is not None else len(rows) + 1
-    earliest = free.keys_below_ms if free is not None else 0
-    from_ms = max(int(time.time() * 1000), earliest)
     below_ms = from_ms + _milliseconds(RESERVE)
     boot_id = (free.boot_id if free is not None else 0) + 1
     values = {
@@ -94,6 +103,11 @@ def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClai
         )
     left_unclean = free is not None and free.lease_until != _GIVEN_BACK
     return NodeClaim(node, boot_id, from_ms, below_ms, left_unclean)
+
+
+def _last_stored_ms(connection: Connection) -> int:
+    last = connection.exec_driver_sql("SELECT max(id) FROM recipients").scalar()
+    return 0 if last is None else key_milliseconds(last)
 
 
 def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease: timedelta) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ import psycopg
 import pytest
 from hypothesis import settings
 
+from storage.engines import open_engines
+from storage.schema import ensure_schema
 from storage.store import Store
 
 # One profile for all: the machine that runs the tests is shared, so no example has a deadline.
@@ -39,20 +42,55 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             server.cleanup()
 
 
-def make_postgresql_database(server: Any) -> str:
-    """An empty database on the server; returns its URL."""
+def make_postgresql_database(server: Any, template: str = "template1") -> str:
+    """A database on the server, empty unless it is a copy of another; returns its URL."""
     name = f"t{uuid4().hex[:12]}"
     uri = server.get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     head, _, query = uri.partition("?")
     base = head.rsplit("/", 1)[0]
     return f"{base}/{name}?{query}" if query else f"{base}/{name}"
 
 
+def migrated(url: str) -> str:
+    """The URL of an empty store, its schema made."""
+    engines = open_engines(url)
+    ensure_schema(engines)
+    engines.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: Any) -> str:
+    """The name of a database with the newest schema, to be copied: the migrations are slow to run each time."""
+    name: str = migrated(make_postgresql_database(postgresql)).partition("?")[0].rsplit("/", 1)[1]
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the newest schema, to be copied."""
+    directory = tmp_path_factory.mktemp("template")
+    directory.chmod(0o700)
+    migrated(f"sqlite:///{directory / 'gateway.db'}")
+    return directory / "gateway.db"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store of either kind."""
+    """The URL of a store of either kind with the newest schema and nothing in it."""
+    if request.param == "sqlite":
+        tmp_path.chmod(0o700)
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "gateway.db")
+        return f"sqlite:///{tmp_path / 'gateway.db'}"
+    template = request.getfixturevalue("postgresql_template")
+    return make_postgresql_database(request.getfixturevalue("postgresql"), template)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store of either kind that nobody has opened yet."""
     if request.param == "sqlite":
         tmp_path.chmod(0o700)
         return f"sqlite:///{tmp_path / 'gateway.db'}"

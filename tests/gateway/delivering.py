@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from gateway.backend_parts import BackendLaneSettings, BackendParts
 from gateway.clock_guard import ClockGuard
 from gateway.delivery import Delivery, DeliverySettings, Gone
 from gateway.lane_control import LaneControl
@@ -44,6 +45,19 @@ async def takes_nothing(_outbound: Outbound, _content: bytes) -> tuple[tuple[Ins
     return (), ()
 
 
+async def nobody_cares(*_: object) -> None:
+    """Nothing is told and nothing refreshed."""
+
+
+SILENT_BACKEND = BackendParts(
+    settings=BackendLaneSettings(discards_repeats=True),
+    refuse=lambda *_: None,
+    refresh_map=nobody_cares,
+    park=nobody_cares,
+    simulator=takes_nothing,
+)
+
+
 class Process:
     """`targets` says where each lane leads; change it as you like."""
 
@@ -51,7 +65,7 @@ class Process:
         self,
         url: str,
         *,
-        hand_over: Any = takes_nothing,
+        backend: BackendParts = SILENT_BACKEND,
         lease: float = 30.0,
         renew: bool = True,
         guard: ClockGuard | None = None,
@@ -66,7 +80,7 @@ class Process:
         self.delivery = Delivery(
             self.database,
             lambda lane, _outbound: self.targets[lane],
-            hand_over,
+            backend,
             self.clock,
             DeliverySettings(name="center.example", **{**BRISK, **settings}),
             control=self.control,

@@ -184,11 +184,12 @@ def test_a_port_that_is_taken_is_refused(environment):
     assert "in use" in result.stderr
 
 
-def test_an_empty_store_is_brought_to_the_newest_schema(environment, store_url):
+def test_an_empty_store_is_brought_to_the_newest_schema(environment, empty_store_url):
+    environment = environment | {"NACCS_GATEWAY_STORE__URL": empty_store_url}
     for _ in range(2):
         result = run(environment, "migrate")
-        assert (result.exit_code, result.stdout) == (0, "schema version 0001\n")
-    with opened(store_url) as store:
+        assert (result.exit_code, result.stdout) == (0, "schema version 0002\n")
+    with opened(empty_store_url) as store:
         assert store.read(load).version == 0
 
 

@@ -107,7 +107,7 @@ async def test_what_fails_up_to_mail_holds_the_lane_until_the_terminal_speaks(
         (("-f", "."), [("permanent", "dot")]),
         (("-q", "."), [("in_doubt", "dot")] * 3),
         (("-Q", "."), [("temporary", "dot")] * 3),
-        (("-A", "0"), [("permanent", "dot")]),
+        (("-A", "1"), [("permanent", "dot")]),
     ],
 )
 async def test_what_fails_at_rcpt_or_later_is_the_mails_and_ends_undelivered(process, tmp_path, options, attempts):

@@ -6,10 +6,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
 from storage import keys
+from storage.committer import Committer
 from storage.failures import StoreBroken
 from storage.keys import KeyMaker, KeysExhausted, NodeClaim, NoNodeFree, key_instant
+from storage.mail_queue import Origin, arrival
 from storage.store import Store, run_transaction
 
 LONG = timedelta(seconds=30)
@@ -49,16 +52,43 @@ def test_two_processes_hold_two_nodes(store: Store) -> None:
     assert len({store.claim.node, first.node, second.node}) == 3
 
 
-def test_a_node_whose_lease_ended_is_taken_again_above_its_keys(store: Store) -> None:
+def let_reservation_end(store: Store, node: int) -> None:
+    """What a minute without a renewal would do."""
+    statement = text("UPDATE nodes SET keys_below_ms = :past WHERE id = :id")
+    run_transaction(store.engines, lambda c: c.execute(statement, {"past": int(time.time() * 1000), "id": node}))
+
+
+def test_a_node_whose_lease_ended_is_taken_again_when_its_reservation_lies_behind(store: Store) -> None:
+    ended = claim_of(store, timedelta(seconds=-1))
+    meanwhile = claim_of(store, timedelta(seconds=-1))
+    assert meanwhile.node != ended.node
+    let_reservation_end(store, ended.node)
+    again = claim_of(store)
+    assert (again.node, again.boot_id, again.left_unclean) == (ended.node, ended.boot_id + 1, True)
+
+
+def test_where_no_other_node_is_free_keys_begin_above_what_was_reserved(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "NODES", 2)
     ended = claim_of(store, timedelta(seconds=-1))
     again = claim_of(store)
     assert again.node == ended.node
-    assert again.boot_id == ended.boot_id + 1
     assert again.from_ms >= ended.below_ms
+
+
+def test_keys_begin_above_what_any_node_has_stored(store: Store) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    key = keys.first_key(ahead)
+    origin = Origin(listener="naccs", mail_from="a@x.example")
+    _, unit = arrival(iter((key, key + 1)).__next__, origin, [("b@x.example", "k")], b"x", ahead)
+    Committer(store).commit([unit])
+    assert KeyMaker(claim_of(store))() > key + 1
 
 
 def test_a_node_taken_over_cannot_be_renewed(store: Store) -> None:
     store.renew(timedelta(seconds=-1))
+    let_reservation_end(store, store.claim.node)
     taken = claim_of(store)
     assert taken.node == store.claim.node
     with pytest.raises(StoreBroken):

@@ -21,8 +21,8 @@ def test_the_migrations_make_what_the_models_say(store: Store) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_an_empty_store_is_migrated_and_a_current_one_left_alone(store_url: str) -> None:
-    engines = open_engines(store_url)
+def test_an_empty_store_is_migrated_and_a_current_one_left_alone(empty_store_url: str) -> None:
+    engines = open_engines(empty_store_url)
     ensure_schema(engines)
     ensure_schema(engines)
     with engines.reader.connect() as connection:
@@ -31,8 +31,8 @@ def test_an_empty_store_is_migrated_and_a_current_one_left_alone(store_url: str)
     engines.dispose()
 
 
-def test_a_store_of_another_version_is_refused_naming_the_command(store_url: str) -> None:
-    engines = open_engines(store_url)
+def test_a_store_of_another_version_is_refused_naming_the_command(empty_store_url: str) -> None:
+    engines = open_engines(empty_store_url)
     ensure_schema(engines)
     with engines.worker.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
@@ -41,8 +41,8 @@ def test_a_store_of_another_version_is_refused_naming_the_command(store_url: str
     engines.dispose()
 
 
-def test_the_newest_migration_can_be_taken_back(store_url: str) -> None:
-    engines = open_engines(store_url)
+def test_the_newest_migration_can_be_taken_back(empty_store_url: str) -> None:
+    engines = open_engines(empty_store_url)
     ensure_schema(engines)
     with engines.worker.begin() as connection:
         command.downgrade(alembic_config(connection), "base")
