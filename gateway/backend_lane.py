@@ -47,8 +47,10 @@ class BackendLane(RequestLane):
         self._maybe_arrived: frozenset[int] = frozenset()
         self._open = False  # the lease is ours and what it found is known
         self._sweep_at = 0.0
+        self._no_sweep_before = 0.0  # an answer could not be written: the next look is not at once
         self._asked_at = -inf
         self._asked_generation = -1
+        self._flushed_at = shared.control.flushed_at(name)
         self._route: Route = self._way(backend)
         shared.database.subscribe("answered", self._on_answered)
 
@@ -76,6 +78,14 @@ class BackendLane(RequestLane):
     def asked(self) -> None:
         super().asked()
         self._route.asked()
+        flushed_at = self._shared.control.flushed_at(self.name)
+        if flushed_at is None or flushed_at == self._flushed_at:
+            return
+        self._flushed_at = flushed_at
+        for line in self._lines.values():
+            if line.pause is not None and not line.outstanding:
+                self._let_go_on(line)
+        self.dispatch()
 
     def tasks(self) -> list[asyncio.Task[None]]:
         return [*super().tasks(), *self.under_way, *self._expiring, *self._route.tasks()]
@@ -111,7 +121,7 @@ class BackendLane(RequestLane):
             return True
         if not self._lines:
             return False
-        await self._rest(min(self._loop.time() + _TICK, self._sweep_at))
+        await self._rest(min(self._loop.time() + _TICK, max(self._sweep_at, self._no_sweep_before)))
         return True
 
     async def _take_lease(self) -> bool:
@@ -146,6 +156,11 @@ class BackendLane(RequestLane):
             line.held.append(held)
             self._sweep_at = min(self._sweep_at, held.over_at)
             self._offer(line)
+        self._count_window()
+
+    def _count_window(self) -> None:
+        """However many requests one address sends, the window has room for the first ones of the others."""
+        self.order.set_aside = max(0, len(self.order) - len(self._lines))
 
     def _held(self, item: Waiting) -> Held:
         age = (self._shared.clock.now() - item.outbound.waiting_since).total_seconds()
@@ -242,6 +257,7 @@ class BackendLane(RequestLane):
         if not line.held and not line.working and self._lines.get(line.key) is line:
             end_pause(line)
             del self._lines[line.key]
+        self._count_window()
         if self.order.wants_scan:
             self.wake()
 
@@ -299,7 +315,7 @@ class BackendLane(RequestLane):
     def _expire_over_age(self) -> None:
         """Answer what was not begun within its life, wherever it stands, but for the one that is being handed over."""
         now = self._loop.time()
-        if now < self._sweep_at:
+        if now < max(self._sweep_at, self._no_sweep_before):
             return
         self._sweep_at = now + _TICK
         suspended = self._shared.guard.suspended()
@@ -327,6 +343,7 @@ class BackendLane(RequestLane):
             return
         except Exception:  # it is tried again with the next look
             log.warning("recipient %s is not answered yet", held.item.outbound.recipient_id, exc_info=True)
+            self._no_sweep_before = self._loop.time() + _TICK
         held.leaving = False
         if left:
             if held is line.held[0] and not line.working:
@@ -344,7 +361,7 @@ class BackendLane(RequestLane):
 
     def _sweep_soon(self) -> None:
         # While the clock is not trusted nothing is answered, however soon it is looked at.
-        if not self._shared.guard.suspended():
+        if self._loop.time() >= self._no_sweep_before and not self._shared.guard.suspended():
             self._sweep_at = 0.0
             self.wake()
 

@@ -66,6 +66,11 @@ class Pool:
         else:
             self._close(connection)
 
+    def in_use_elsewhere(self) -> int:
+        """Mails that are still on their way to another target than the one in use."""
+        target = self._target()
+        return sum(connection.target != target for connection in self._in_use)
+
     def close_idle(self, *, at_most: float | None = None) -> None:
         """Take leave on the connections nothing has used for so long, and on those the peer has closed."""
         before = self._loop.time() - (self._idle_close if at_most is None else at_most)

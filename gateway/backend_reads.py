@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from storage.effects import CLOCKS_DIFFER_BY
 from storage.mail_queue import Outbound
 from storage.models import Lane, Recipient, Request
 from storage.states import State
 
 _MOST_AT_ONCE = 500
+_CLOCKS_DIFFER_BY = timedelta(microseconds=CLOCKS_DIFFER_BY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,12 @@ def look(session: Session, outbound: Outbound, token: int, now: datetime) -> See
         return seen
     until = None
     if request.outstanding_until is not None:
-        others = (*_outstanding(now), Request.address_id == request.address_id, Request.id != request.id)
+        others = (
+            *_outstanding(now),
+            Request.received_at <= now + _CLOCKS_DIFFER_BY,  # as the claim has it
+            Request.address_id == request.address_id,
+            Request.id != request.id,
+        )
         until = session.scalar(select(func.max(Request.outstanding_until)).where(*others))
     return Seen(
         ours=seen.ours,

@@ -67,7 +67,8 @@ class SmtpRoute:
 
     def room(self, under_way: int) -> bool:
         """Whether one more may be begun beside those under way."""
-        return not self._draining and self._endpoints.room(under_way)
+        # What a silent endpoint still holds takes no room on the one that came into use after it.
+        return not self._draining and self._endpoints.room(under_way - self._pool.in_use_elsewhere())
 
     async def hand_over(self, held: Held, content: bytes) -> Next:
         """Claim the request, send it, and write what came of it."""

@@ -111,6 +111,7 @@ class LaneOrder:
         "_scanning",
         "behind",
         "lane",
+        "set_aside",
         "strict",
         "window",
     )
@@ -123,6 +124,7 @@ class LaneOrder:
         self.strict = strict
         self.window = window
         self.behind = True  # the store may hold more than is known
+        self.set_aside = 0  # of those taken, how many wait for an earlier one that was taken: no part of the window
         self._memory = memory
         self._known: dict[int, Waiting] = {}
         self._ready: deque[Waiting] = deque()
@@ -141,8 +143,11 @@ class LaneOrder:
         """Whether the next mail can only be found in the store, and there is room for it."""
         if not self.behind or self._ready or self._scanning:
             return False
-        taken = len(self._known) - len(self._deferred)
-        return taken <= self.window // 2 and len(self._known) < _MOST_KNOWN
+        return self._in_window <= self.window // 2 and len(self._known) < _MOST_KNOWN
+
+    @property
+    def _in_window(self) -> int:
+        return len(self._known) - len(self._deferred) - self.set_aside
 
     @property
     def idle(self) -> bool:
@@ -225,7 +230,7 @@ class LaneOrder:
         known_through = self._known_through
         if known_through is not None and sequence <= known_through:
             self._remember_content(enqueue)
-        elif sequence - 1 != known_through or len(self._known) - len(self._deferred) >= self.window:
+        elif sequence - 1 != known_through or self._in_window >= self.window or len(self._known) >= _MOST_KNOWN:
             self.behind = True
         else:
             self._known_through = sequence
@@ -312,6 +317,7 @@ class LaneOrder:
         self._ready.clear()
         self._deferred.clear()
         self._ahead.clear()
+        self.set_aside = 0
         self._known_through = None
         self._scanning = False
         self.behind = True

@@ -38,6 +38,7 @@ _MOST_STALE = 3
 _MOST_MEMORY = 64 * 1024 * 1024
 _STORE_PAUSE = 1.0
 _DEFER = timedelta(seconds=10)
+_LONGEST_DEFER = _DEFER * _MOST_FAILURES  # what is due later than that was received before the clock was set back
 
 
 class DeskWork(Protocol):
@@ -170,10 +171,10 @@ class Worker:
         queue = self._keys[order_key]
         while queue and not self._stopping:
             waiting = queue[0]
-            pause = (waiting.due_at - self._clock.now()).total_seconds()
-            if pause > 0:
+            pause = waiting.due_at - self._clock.now()
+            if timedelta() < pause <= _LONGEST_DEFER:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(pause, _SCAN_EVERY)):
+                    async with asyncio.timeout(pause.total_seconds()):
                         await self._stopped.wait()
                 continue
             if await self._take(waiting):

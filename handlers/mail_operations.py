@@ -14,18 +14,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from handlers.lane_operations import BACKEND_LANE, flush_unrecorded
 from storage.batch import change_statement, insert_statement, take_sequences
 from storage.columns import to_micros
 from storage.effects import QUEUED_RECIPIENT, ChangeKind, Enqueue, NewRecipient, type_bigint, type_text
-from storage.models import Attempt, AuditEvent, Mail, Recipient, Request
+from storage.models import Attempt, AuditEvent, Lane, Mail, Recipient, Request
 from storage.states import Direction, State
 from storage.store import new_key, note
 
 MOST_AT_ONCE = 200  # recipients of one unit of work
+UNDER_WAY = "it may have been under way when an operator took it out of its lane"
 
 
 class Operation(StrEnum):
@@ -74,7 +75,7 @@ class Reason(StrEnum):
     ANSWERED = "answered"  # the request has its answer
     LIFE_OVER = "life_over"  # the request is older than a request may become
     NO_REQUEST = "no_request"  # a hand-over whose request is not in the store
-    ACCEPTED = "accepted"  # the peer said 250 to it; detail: its words. It yields to force
+    ACCEPTED = "accepted"  # the peer said 250 to it, or may have; detail: its words. It yields to force
     NOT_FOR_A_TERMINAL = "not_for_a_terminal"  # only messages towards terminals are resent
     CHANGED = "changed"  # it was changed in the meantime
 
@@ -161,7 +162,9 @@ def _facts(session: Session, recipients: Sequence[Recipient]) -> tuple[_Requests
     requests = {row.id: row for row in session.scalars(select(Request).where(Request.id.in_(handed_on)))}
     parked = [row.id for row in recipients if row.state == State.PARKED]
     taken = select(Attempt.recipient_id, Attempt.reply).where(
-        Attempt.recipient_id.in_(parked), Attempt.outcome == "in_doubt", Attempt.reply.like("250%")
+        Attempt.recipient_id.in_(parked),
+        Attempt.outcome == "in_doubt",
+        or_(Attempt.reply.like("250%"), Attempt.reply == UNDER_WAY),
     )
     accepted = {row.recipient_id: row.reply for row in session.execute(taken)}
     inbound = [row.mail_id for row in recipients if row.direction == Direction.INBOUND]
@@ -224,7 +227,49 @@ def _move(session: Session, order: Order, rows: list[Recipient]) -> set[int]:
         flush_unrecorded(session, (row.lane for row in outbound if row.lane is not None), order.now)
         return _set(session, rows, {"due_at": order.now})
     (after,) = MOVES[order.operation].values()
-    return _set(session, outbound, {"state": after, "finished_at": order.now})
+    under_way = _maybe_under_way(session, outbound)
+    taken = _set(session, outbound, {"state": after, "finished_at": order.now})
+    _doubt(session, order, under_way & taken)
+    return taken
+
+
+def _maybe_under_way(session: Session, rows: list[Recipient]) -> set[int]:
+    """Those that a terminal's server may be taking at this moment: heads of lanes that are worked and up."""
+    lanes = sorted({str(row.lane) for row in rows if str(row.lane).startswith("terminal:")})
+    first = (
+        select(Recipient.lane, func.min(Recipient.lane_sequence).label("sequence"))
+        .where(Recipient.lane.in_(lanes), Recipient.state == State.QUEUED)
+        .group_by(Recipient.lane)
+        .subquery()
+    )
+    heads = (
+        select(Recipient.id)
+        .join(first, and_(first.c.lane == Recipient.lane, first.c.sequence == Recipient.lane_sequence))
+        .join(Lane, Lane.lane == Recipient.lane)
+        .where(Lane.state == "sending", Lane.down_since.is_(None))
+    )
+    return set(session.scalars(heads)) & {row.id for row in rows}
+
+
+def _doubt(session: Session, order: Order, recipient_ids: set[int]) -> None:
+    """The outcome may never be written: a process that is killed first says nothing of what it was sending."""
+    session.execute(
+        update(Recipient)
+        .where(Recipient.id.in_(recipient_ids))
+        .values(in_doubt=Recipient.in_doubt + 1)
+        .execution_options(synchronize_session=False)
+    )
+    session.add_all(
+        Attempt(
+            id=new_key(session),
+            recipient_id=recipient_id,
+            attempted_at=order.now,
+            outcome="in_doubt",
+            stage="dot",
+            reply=UNDER_WAY,
+        )
+        for recipient_id in sorted(recipient_ids)
+    )
 
 
 def _set(session: Session, rows: list[Recipient], values: dict[str, Any]) -> set[int]:

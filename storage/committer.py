@@ -25,6 +25,7 @@ Outcome = Applied | Stale | BaseException
 
 _PAUSE = 0.02
 _RECONNECT_FOR = 10.0
+_LOOK_EVERY = 5.0  # on PostgreSQL, whether a notification came or not: a dead connection tells nothing
 
 
 class Committer:
@@ -36,6 +37,7 @@ class Committer:
         self._unconfirmed: list[Outcome] = []
         self._data_version: int | None = None
         self._listener: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._looked_at = 0.0
 
     def commit(self, units: Sequence[Unit]) -> list[Outcome]:
         """Commit the units; each has its own outcome, or the batch's trouble. Never raises."""
@@ -164,10 +166,14 @@ class Committer:
             url = self._store.engines.url.set(drivername="postgresql")
             self._listener = psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
             self._listener.execute(f"LISTEN {NOTIFY_CHANNEL}")
+            self._looked_at = time.monotonic()
             return True
         mine = str(self._store.lease_token)
         notices = list(self._listener.notifies(timeout=0))
-        return any(notice.payload != mine for notice in notices)
+        now = time.monotonic()
+        foreign = any(notice.payload != mine for notice in notices) or now - self._looked_at >= _LOOK_EVERY
+        self._looked_at = now if foreign else self._looked_at
+        return foreign
 
     def close(self) -> None:
         """Close the listening connection, where there is one."""

@@ -191,7 +191,10 @@ class Database:
 
     def _tell(self, note: Note) -> None:
         for subscriber in self._subscribers.get(note.topic, ()):
-            subscriber(note.payload)
+            try:
+                subscriber(note.payload)
+            except Exception:  # what is committed is committed: whoever waits for it must hear of it
+                log.exception("a subscriber of %s failed", note.topic)
 
     def _watch(self, error: BaseException) -> None:
         if isinstance(error, StoreBroken) and not self.broken.done():

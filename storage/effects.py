@@ -250,14 +250,17 @@ RECIPIENT_HANDLED = ChangeKind(
         AND before.direction = 'inbound' AND before.rcpt_to = recipients.rcpt_to))""",
     "recipients.id",
 )
+# A request received later than now was received before the clock was set back: its end tells nothing. Clocks of hosts
+# may differ by less.
+CLOCKS_DIFFER_BY = 60_000_000  # microseconds
 # Of an address with an outstanding request nothing more is taken, where the settings say so.
 ADDRESS_FREE = ChangeKind(
     "recipients",
     (("id", type_bigint), ("address_id", type_bigint), ("now", type_bigint)),
     "last_reply = recipients.last_reply",
-    """recipients.id = v.id AND NOT EXISTS (SELECT 1 FROM requests AS other
+    f"""recipients.id = v.id AND NOT EXISTS (SELECT 1 FROM requests AS other
         WHERE other.address_id = v.address_id AND other.answered_at IS NULL
-        AND other.outstanding_until > v.now)""",
+        AND other.outstanding_until > v.now AND other.received_at <= v.now + {CLOCKS_DIFFER_BY})""",
     "recipients.id",
 )
 # A result belongs to its oldest outstanding request, else to the oldest without an answer, else to the latest that was
@@ -334,12 +337,12 @@ REQUEST_CLAIMED = ChangeKind(
     "requests",
     (("id", type_bigint), ("lease_token", type_bigint), ("claimed_at", type_bigint)),
     "claimed_at = v.claimed_at",
-    """requests.id = v.id AND requests.claimed_at IS NULL AND requests.answered_at IS NULL
+    f"""requests.id = v.id AND requests.claimed_at IS NULL AND requests.answered_at IS NULL
         AND EXISTS (SELECT 1 FROM lanes WHERE lanes.lane = 'backend' AND lanes.lease_token = v.lease_token)
         AND (requests.outstanding_until IS NULL OR NOT EXISTS (SELECT 1 FROM requests AS other
         WHERE other.address_id = requests.address_id AND other.answered_at IS NULL
         AND other.claimed_at IS NOT NULL AND other.id <> requests.id
-        AND other.outstanding_until > v.claimed_at)
+        AND other.outstanding_until > v.claimed_at AND other.received_at <= v.claimed_at + {CLOCKS_DIFFER_BY})
         AND NOT EXISTS (SELECT 1 FROM v AS rival JOIN requests AS other ON other.id = rival.id
         WHERE other.address_id = requests.address_id AND other.id < requests.id
         AND other.outstanding_until IS NOT NULL))""",

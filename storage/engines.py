@@ -26,6 +26,9 @@ OLDEST_SQLITE = (3, 51, 3)
 _PAGE_SIZE = 16384
 _JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024
 _READERS = 4
+# Whoever holds a lock must not hold everybody: the wait ends as busy, and a process that stands still lets go.
+_LOCK_WAIT = "2s"
+_STALLED = "30s"
 _LOCK_SUFFIX = ".serve-lock"
 
 
@@ -162,7 +165,17 @@ def _postgresql(url: URL) -> Engines:
     # The writer tells a lost connection apart itself; a ping before every batch would cost it a round trip. A reader's
     # statements see one snapshot, as on SQLite.
     reader = engine(_READERS, pool_pre_ping=True, isolation_level="REPEATABLE READ")
-    return Engines(url, engine(1), engine(1, pool_pre_ping=True), reader)
+    engines = Engines(url, engine(1), engine(1, pool_pre_ping=True), reader)
+    for writing in (engines.writer, engines.worker):
+        event.listen(writing, "connect", _prepare_postgresql)
+    return engines
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout TO '{_LOCK_WAIT}'")
+        cursor.execute(f"SET idle_in_transaction_session_timeout TO '{_STALLED}'")
+    connection.commit()
 
 
 def _read_back(engines: Engines) -> None:

@@ -90,7 +90,7 @@ class BackendProcess(Process):
             simulator=simulator,
             write=HandoverMail(host="center.example", terminal_of=lambda _: "60001S").write,
         )
-        super().__init__(url, hand_over=parts, **options)
+        super().__init__(url, backend=parts, **options)
         self.targets[TERMINAL] = Gone("no test looks at the terminal")
         self.life = settings.request_life
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import backend_smtp
 from gateway.backend_endpoints import Endpoints, Openness, Wish
 from gateway.backend_parts import BackendLaneSettings
 from gateway.failures import Lost, Refused, Stage
@@ -402,3 +403,19 @@ async def test_a_switch_does_not_wait_for_a_failing_endpoint(process, primary, b
     with suppress(TimeoutError):
         await process.becomes(stuck, "expired")
     assert (await process.request_row(stuck)).in_doubt
+
+
+async def test_what_a_silent_endpoint_holds_takes_no_room_on_the_next_one(url, primary, backup, monkeypatch):
+    monkeypatch.setattr(backend_smtp, "_DRAIN", 0.1)
+    process = BackendProcess(url, primary, backup, backend={"connections": 2})
+    await process.start()
+    primary.behaviour.always["DOT"] = SILENCE
+    for number in (1, 2):
+        await process.request(b"%d" % number, address=number)
+    await until(lambda: len(primary.mails) == 2)
+    await process.execute("UPDATE lanes SET wanted_endpoint = 'backup' WHERE lane = 'backend'")
+    await process.control.refresh()
+    other = await process.request(b"other", address=3)
+    await process.becomes(other, "delivered", 1.5)  # before the silent one is given up
+    assert [body_of(mail.content) for mail in backup.mails] == [b"other\r\n"]
+    await process.stop()

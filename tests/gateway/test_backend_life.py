@@ -318,3 +318,55 @@ async def test_many_requests_of_a_dead_backend_are_all_answered_in_time(store_ur
     attempts = [await process.attempts(request) for request in requests]
     assert sum(map(len, attempts)) <= 8  # one probe, not one per request
     await process.stop()
+
+
+async def test_an_address_with_more_requests_than_the_window_holds_back_nobody_else(store_url, simulated):
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
+    await process.start()
+    lane = process.delivery._lane(BACKEND)
+    assert lane is not None
+    lane.order.window = 10
+    await asyncio.gather(*(process.request(b"%d" % n) for n in range(25)))  # the first has no result
+    other = await process.request(b"other", address=2)
+    await process.becomes(other, "delivered")
+    assert simulated.taken[1:] == [b"other"]
+    await process.stop()
+
+
+async def test_a_clock_set_back_keeps_no_address_waiting_for_longer_than_a_life(store_url, simulated):
+    steps = Steps()
+    options = {"simulator": simulated.hand_over, "backend": {"request_life": 1.0}, "guard": ClockGuard(wall=steps.wall)}
+    process = BackendProcess(store_url, **options)
+    await process.start()
+    await process.becomes(await process.request(b"1"), "delivered")
+    steps.ahead = -3600.0
+    process.clock.offset = timedelta(hours=-1)
+    soon = await process.request(b"soon")
+    await held_back(process, soon)  # the life of the first one is not over yet
+    await asyncio.sleep(1.0)
+    later = await process.request(b"later")
+    await process.becomes(later, "delivered", 3.0)
+    await process.stop()
+
+
+async def test_answers_that_cannot_be_written_are_tried_again_once_a_second(tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    async with InHouseServer() as server:
+        process = BackendProcess(f"sqlite:///{tmp_path / 'gateway.db'}", server)
+        await process.start()
+        lane = process.delivery._lane(BACKEND)
+        tries: list[object] = []
+
+        async def fails(held: object) -> bytes:
+            tries.append(held)
+            raise OSError("no store")
+
+        monkeypatch.setattr(lane, "_content_or_none", fails)
+        late = await asyncio.gather(*(process.request(b"%d" % n, address=n, age=60.0) for n in range(120)))
+        await asyncio.sleep(0.5)
+        assert len(tries) <= 3 * len(late)
+        monkeypatch.undo()
+        for request in late:
+            await process.becomes(request, "expired")
+        assert server.mails == []
+        await process.stop()

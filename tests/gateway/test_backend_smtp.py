@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.smtp_out import TimeLimits
+from storage.columns import to_micros
 from tests.fakes.in_house_server import DROP, SILENCE, InHouseServer, until
 from tests.gateway.backend_process import BACKEND, BackendProcess, body_of
 
@@ -179,6 +180,19 @@ async def test_a_request_that_is_refused_for_now_is_not_claimed_while_it_waits(u
     request = await process.request(b"one")
     await process.attempted(request)
     assert not await process.claimed(request)
+    await process.stop()
+
+
+async def test_a_flush_ends_the_back_off_of_an_address(url, server):
+    process = BackendProcess(url, server, retry_first=20.0, retry_max=20.0)
+    await process.start()
+    server.behaviour.next("DOT", "451 not now")
+    request = await process.request(b"one")
+    await process.attempted(request)
+    now = to_micros(process.clock.now())
+    await process.execute("UPDATE lanes SET flushed_at = :now WHERE lane = 'backend'", now=now)
+    await process.control.refresh()
+    await process.becomes(request, "delivered")
     await process.stop()
 
 

@@ -523,3 +523,13 @@ async def test_the_end_lets_the_mail_in_hand_finish_and_begins_no_other(store_ur
         late = await apply_mail(on, "late")
         await asyncio.sleep(0.05)
         assert states(on.store, late) == ["received"]
+
+
+async def test_a_clock_that_was_set_back_holds_no_mail(store_url):
+    async with on_map(store_url) as on:
+        clock = Clock(movable=True)
+        clock.offset = timedelta(hours=-1)
+        async with working(on, clock=clock) as worker:
+            arrived = await put(on)
+            await until(lambda: worker.idle)
+        assert row_of(on.store, arrived).state == State.HANDLED

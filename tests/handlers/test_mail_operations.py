@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from handlers.mail_candidates import candidates
-from handlers.mail_operations import EVENTS, MOST_AT_ONCE, MOVES, Operation, Order, Reason, carry_out
+from handlers.mail_operations import EVENTS, MOST_AT_ONCE, MOVES, UNDER_WAY, Operation, Order, Reason, carry_out
 from handlers.mail_search import MailFilter, page, search
 from storage.models import Lane, Recipient
 from storage.states import INITIAL, TRANSITIONS, Direction, State
@@ -51,6 +51,10 @@ def row(store, recipient_id):
 
 def flushed_at(store, lane):
     return store.read(lambda session: session.get_one(Lane, lane).flushed_at)
+
+
+def lane_is(store, **values):
+    store.run(lambda session: session.execute(update(Lane).where(Lane.lane == LANE).values(**values)))
 
 
 def inbound(store, now, **values):
@@ -187,6 +191,27 @@ def test_what_a_terminal_took_while_it_was_parked_is_released_by_force_only(stor
     (done,) = do(store, Operation.RELEASE, now, recipient_id, force=True)
     assert done.refusal is None
     assert audited(store, f"mail:{mail_id}") == [("mail-released", "os:op", f"{binding.address} by force")]
+
+
+@pytest.mark.parametrize("operation", [Operation.PARK, Operation.CANCEL])
+def test_the_head_of_a_lane_that_is_worked_may_be_under_way_and_is_taken_out_in_doubt(store, now, binding, operation):
+    mails = [stuck_messages.put(store, binding, "SAD4031", now) for _ in range(2)]
+    first, second = (outbound(store, mail_id).id for mail_id in mails)
+    lane_is(store, state="sending")
+    do(store, operation, now, second, first)
+    assert (row(store, first).in_doubt, row(store, second).in_doubt) == (1, 0)
+    if operation is Operation.PARK:
+        (refused,) = do(store, Operation.RELEASE, now, first)
+        assert (refused.refusal, refused.detail) == (Reason.ACCEPTED, UNDER_WAY)
+        (free,) = do(store, Operation.RELEASE, now, second)
+        assert free.refusal is None
+
+
+def test_the_head_of_a_lane_that_is_down_is_surely_not_under_way(store, now, binding):
+    first = outbound(store, stuck_messages.put(store, binding, "SAD4031", now)).id
+    lane_is(store, state="sending", down_since=now)
+    do(store, Operation.PARK, now, first)
+    assert row(store, first).in_doubt == 0
 
 
 def test_an_undelivered_message_is_queued_again(store, now, binding):

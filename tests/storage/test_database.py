@@ -11,13 +11,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import psycopg
 import pysqlite3.dbapi2 as pysqlite
 import pytest
 from sqlalchemy import func, select, text
 
+from storage import committer
 from storage import database as database_module
 from storage.database import Database
-from storage.effects import Applied, Stale, Unit
+from storage.effects import Applied, Note, Stale, Unit
 from storage.engines import database_file
 from storage.failures import StoreBroken, StoreBusy, StoreFull
 from storage.mail_queue import Origin, enqueue
@@ -272,3 +274,42 @@ def _kill_writers(url: str, store: Store) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+async def test_whoever_holds_a_lock_holds_the_group_commit_for_two_seconds_only(store_url: str, now: datetime) -> None:
+    async with running(store_url) as database:
+        url = database.store.engines.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url) as stalled:
+            stalled.execute("LOCK TABLE mails")
+            with pytest.raises(StoreBusy):
+                await asyncio.wait_for(database.apply(accepted(database.new_key, now)[1]), 10)
+        assert await database.apply(accepted(database.new_key, now)[1]) == Applied()
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+async def test_without_notifications_foreign_commits_are_looked_for_all_the_same(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "_LOOK_EVERY", 0.3)
+    async with running(store_url) as database:
+        looks: list[object] = []
+        database.subscribe("foreign", looks.append)
+        await asyncio.sleep(1.5)
+        assert len(looks) >= 3
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+async def test_a_subscriber_that_fails_keeps_nobody_from_the_answer_to_a_commit(store_url: str, now: datetime) -> None:
+    async with running(store_url) as database:
+        heard: list[object] = []
+
+        def fails(payload: object) -> None:
+            raise LookupError(payload)
+
+        database.subscribe("spoken", fails)
+        database.subscribe("spoken", heard.append)
+        notes = (Note("spoken", 1),)
+        units = [replace(accepted(database.new_key, now)[1], notes=notes) for _ in range(3)]
+        outcomes = await asyncio.wait_for(asyncio.gather(*map(database.apply, units)), 10)
+        assert (outcomes, heard) == ([Applied()] * 3, [1, 1, 1])
