@@ -145,12 +145,13 @@ class Endpoints:
             case _:
                 return False
 
-    def due_for_probe(self, now: float) -> list[Endpoint]:
-        """Those to probe now: the one not in use always, the active one while it fails."""
+    def due_for_probe(self, now: float, *, idle: bool = False) -> list[Endpoint]:
+        """Those to probe now: the one not in use always, the active one while it fails or is `idle`."""
         return [
             endpoint
             for endpoint in self.all
-            if now >= endpoint.probe_at and (endpoint is not self.active or endpoint.openness is not Openness.OPEN)
+            if now >= endpoint.probe_at
+            and (idle or endpoint is not self.active or endpoint.openness is not Openness.OPEN)
         ]
 
     def wanted(self, wish: Wish, now: float, wall: datetime) -> tuple[Endpoint, str]:

@@ -119,6 +119,9 @@ class SmtpRoute:
             self._succeeded(endpoint)
         attempt = Attempt(result.failure_class, result.stage, result.reply)
         if result.failure_class is FailureClass.IN_DOUBT:
+            # A server that takes a request and says nothing keeps the next one from being put in doubt too.
+            endpoint.failed(result, self._loop.time(), self._settings.probe_every)
+            self._look.set()
             return await self._lane.in_doubt(held, attempt)
         if result.stage is Stage.DOT and result.failure_class is FailureClass.PERMANENT:
             return await self._lane.refused(held, result.reply, Stage.DOT)
@@ -180,7 +183,8 @@ class SmtpRoute:
         if self._flushed != self._flushed_at():
             self._flushed = self._flushed_at()
             active.probe_at = now
-        for endpoint in self._endpoints.due_for_probe(now):
+        # Requests say themselves how the endpoint is; while there are none, it must not fail unseen.
+        for endpoint in self._endpoints.due_for_probe(now, idle=not self._lane.under_way):
             if endpoint not in self._probing:
                 self._probing[endpoint] = self._loop.create_task(self._probe(endpoint))
         wish = self._wish()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -33,7 +34,16 @@ log = logging.getLogger(__name__)
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
+_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(<[!-;=?-~]{1,900}>)", re.MULTILINE | re.IGNORECASE)
+_LONGEST_HEADER = 64 * 1024
 _DAMAGE_FLAGS = ("bare_cr", "bare_lf", "nul", "too_long")
+
+
+def message_id(content: bytes) -> str:
+    """The Message-ID of a mail, for people who look for it; "" where it has none in one line."""
+    end = content.find(b"\r\n\r\n")
+    found = _MESSAGE_ID.search(content, 0, _LONGEST_HEADER if end < 0 else min(end, _LONGEST_HEADER))
+    return "" if found is None else found[1].decode("ascii")
 
 
 def in_networks(ip: str, networks: Networks) -> bool:
@@ -188,6 +198,7 @@ class NaccsPolicy:
                 mail_from=bound.binding.address,
                 map_version=bound.map_version,
                 address_id=bound.binding.address_id,
+                message_id=message_id(content),
                 damage=damage,
             )
             recipients = [(envelope.recipients[0].address, bound.binding.address.lower())]
@@ -199,6 +210,7 @@ class NaccsPolicy:
             peer=session.peer_ip,
             helo_name=session.helo,
             mail_from=sender,
+            message_id=message_id(content),
             damage=damage,
             map_version=self._map.view.version,
         )
@@ -296,6 +308,7 @@ class PublicPolicy:
             peer=session.peer_ip,
             helo_name=session.helo,
             mail_from="" if sender is None else sender.address,
+            message_id=message_id(content),
         )
         order_key = "" if sender is None else sender.key
         recipients = [(path.address, f"public:{order_key}") for path in envelope.recipients]

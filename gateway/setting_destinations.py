@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.setting_sections import Section
 from gateway.setting_values import (
+    TERMINAL_NAME,
     Count,
     Host,
     MailAddress,
@@ -64,6 +65,8 @@ class BackendSettings(Section):
             raise ValueError("backend.host must be given when backend.mode is smtp")
         if self.mode is BackendMode.SIMULATOR and not self.discards_repeats:
             raise ValueError("backend.discards_repeats: the simulator always discards them")
+        if self.backup_host and (self.backup_host, self.backup_port) == (self.host, self.port):
+            raise ValueError("backend.backup_host: the backup must be another server than the primary")
         if self.overdue_after < self.request_life:
             raise ValueError("backend.overdue_after must not be shorter than backend.request_life")
         return self
@@ -107,6 +110,14 @@ class DeliverySettings(Section):
     undelivered_retention: PositiveSeconds = 31 * 86400  # how long SYG lists and fetches an undelivered message
     destinations: dict[str, DestinationSettings] = Field(default_factory=dict)  # by terminal name
 
+    @field_validator("destinations")
+    @classmethod
+    def _are_terminals(cls, given: dict[str, DestinationSettings]) -> dict[str, DestinationSettings]:
+        for name in given:
+            if not TERMINAL_NAME.fullmatch(name):
+                raise ValueError(f"not the name of a logical terminal: {name!r} (6 capitals and digits)")
+        return given
+
     @field_validator("destinations", mode="before")
     @classmethod
     def _names_in_upper_case(cls, given: object) -> object:
@@ -117,4 +128,7 @@ class DeliverySettings(Section):
     def _waits_grow(self) -> Self:
         if self.retry_first > self.retry_max:
             raise ValueError("delivery.retry_first must not be longer than delivery.retry_max")
+        for name, given in self.destinations.items():
+            if (given.retry_first or self.retry_first) > (given.retry_max or self.retry_max):
+                raise ValueError(f"delivery.destinations.{name}: retry_first must not be longer than retry_max")
         return self

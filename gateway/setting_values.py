@@ -28,6 +28,7 @@ LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DOMAIN = re.compile(rf"{LABEL}(?:\.{LABEL})*")
 MAIL_ADDRESS = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{LABEL}(?:\.{LABEL})*")
 
+TERMINAL_NAME = re.compile(r"[A-Z0-9]{6}")
 OUTPUT_CODE = re.compile(r"[A-Z0-9]{7}")
 PROCEDURE_CODE = re.compile(r"[A-Z][A-Z0-9]{2,4}")
 

@@ -137,7 +137,7 @@ def by_address(session: Session, name: str, circumstances: Circumstances) -> lis
     rows = [bound.address_id for bound in bindings]
     in_force = [bound for bound in bindings if bound.state == "in_force"]
     bound = in_force[0] if len(in_force) == 1 else None
-    destination = None if bound is None else lane_states(session, [f"terminal:{bound.terminal}"])[0]
+    destination = None if bound is None else lane_states(session, circumstances.now, [f"terminal:{bound.terminal}"])[0]
     waited_for = select(Request).where(Request.address_id.in_(rows), *outstanding(circumstances.now))
     since = circumstances.now - circumstances.retention
     return [
@@ -227,7 +227,7 @@ def by_destination(
     lane = None if "@" in name else lane_named(session, name, smarthost_lanes=circumstances.smarthost_lanes)
     if lane is None:
         return []
-    (destination,) = lane_states(session, [lane])
+    (destination,) = lane_states(session, circumstances.now, [lane])
     if not lane.startswith("terminal:"):
         return [DestinationExplanation(destination=destination)]
     terminal = session.scalars(

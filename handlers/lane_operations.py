@@ -77,7 +77,7 @@ def lane_named(session: Session, name: str, *, smarthost_lanes: int) -> str | No
     return None if found is None else f"{_TERMINAL}{terminal}"
 
 
-def lane_states(session: Session, lanes: Iterable[str] | None = None) -> list[LaneState]:
+def lane_states(session: Session, now: datetime, lanes: Iterable[str] | None = None) -> list[LaneState]:
     """The lanes named, or every lane that has carried something or is paused, in the order of their names."""
     rows = {row.lane: row for row in session.scalars(select(Lane))}
     open_pauses = session.scalars(select(LanePause).where(LanePause.resumed_at.is_(None)))
@@ -87,7 +87,7 @@ def lane_states(session: Session, lanes: Iterable[str] | None = None) -> list[La
     queued = _waiting(session, State.QUEUED, only)
     stuck = _waiting(session, State.UNDELIVERED, only)
     return [
-        _state(name, rows.get(name), pauses.get(name), queued.get(name, (0, None)), stuck.get(name, (0, None))[0])
+        _state(name, rows.get(name), pauses.get(name), queued.get(name, (0, None)), stuck.get(name, (0, None))[0], now)
         for name in names
     ]
 
@@ -101,8 +101,14 @@ def _waiting(session: Session, state: State, lanes: Sequence[str] | None) -> dic
 
 
 def _state(
-    name: str, row: Lane | None, pause: LanePause | None, queued: tuple[int, datetime | None], undelivered: int
+    name: str,
+    row: Lane | None,
+    pause: LanePause | None,
+    queued: tuple[int, datetime | None],
+    undelivered: int,
+    now: datetime,
 ) -> LaneState:
+    over = row is not None and row.drill_until is not None and row.drill_until <= now
     known = Lane(lane=name, failures=0, last_failure="", endpoint="primary", wanted_endpoint="") if row is None else row
     of_backend = name == BACKEND_LANE
     return LaneState(
@@ -118,8 +124,8 @@ def _state(
         flushed_at=known.flushed_at,
         endpoint=known.endpoint if of_backend else "",
         endpoint_since=known.endpoint_since,
-        wanted_endpoint=(known.wanted_endpoint or Endpoint.AUTO) if of_backend else "",
-        drill_until=known.drill_until,
+        wanted_endpoint=(Endpoint.AUTO if over else known.wanted_endpoint or Endpoint.AUTO) if of_backend else "",
+        drill_until=None if over else known.drill_until,
     )
 
 

@@ -201,7 +201,7 @@ def recipient_states(session: Session, rows: Sequence[Recipient], now: datetime)
         found = Try(at=attempt.attempted_at, outcome=attempt.outcome, stage=attempt.stage, reply=attempt.reply)
         tries.setdefault(attempt.recipient_id, []).append(found)
     waiting = {row.lane for row in rows if row.state == State.QUEUED and row.lane is not None}
-    lanes = {lane.lane: lane for lane in lane_states(session, waiting)} if waiting else {}
+    lanes = {lane.lane: lane for lane in lane_states(session, now, waiting)} if waiting else {}
     return tuple(_recipient(session, row, tries.get(row.id, ()), lanes, now) for row in rows)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from handlers.naccs.outputs import NO_REQUEST
 from handlers.reviews import find
 from storage.keys import first_key
 from storage.models import LogicalTerminal, Mail, MailAddress, Recipient, Request
@@ -183,7 +184,7 @@ def _of_recipient(session: Session, wanted: MailFilter) -> list[Condition]:
         found.append(_of_address(wanted.address))
     if wanted.unmatched:
         found += [Recipient.direction == Direction.INBOUND, Recipient.request_id.is_(None)]
-        found.append(Recipient.state != State.RECEIVED)  # not looked at yet
+        found.append(Recipient.last_reply == NO_REQUEST)
     return found
 
 

@@ -22,9 +22,10 @@ from handlers.mail_text import header_text
 from handlers.naccs import masking
 from handlers.naccs.common_items import CRLF, WIDTH, WIDTH_WITH_LINE_END
 from handlers.naccs.message import Family, body_of, family
+from handlers.naccs.outputs import NO_REQUEST
 from storage.mail_queue import content_of
 from storage.models import Mail, Recipient
-from storage.states import Direction, State
+from storage.states import Direction
 
 _TOKEN = re.compile(
     rb"((?:case|bounce)(?:\+|=2B)[0-9a-z]+(?:\.|=2E))([0-9a-z]+)(?=@|=40)",
@@ -100,9 +101,9 @@ def listed_mail(mail: Mail, recipients: Sequence[Recipient]) -> ListedMail:
 
 
 def is_unmatched(mail: Mail, row: Recipient) -> bool:
-    """Whether it is a result of the backend that was looked at and belongs to no request."""
+    """Whether it is a result of the backend that should belong to a request and belongs to none."""
     came_in = mail.listener == "backend" and row.direction == Direction.INBOUND
-    return came_in and row.request_id is None and row.state != State.RECEIVED
+    return came_in and row.request_id is None and row.last_reply == NO_REQUEST
 
 
 def shown_bytes(session: Session, mail: Mail) -> bytes:

@@ -54,6 +54,9 @@ WHY: dict[str, tuple[str, str]] = {
     "cancelled": ("取り消しました", "withdrawn by an operator"),
 }
 
+# Instead of `expired`, where the life of a hand-over had not passed: a try ended in doubt.
+MAY_HAVE_ARRIVED = ("届いた可能性があるため、再送しません", "it may have arrived, so it is not sent again")
+
 # What becomes of a message to an address that comes from the backend now.
 FATES: dict[str, tuple[str, str]] = {
     "delivered": ("{lane} へ送ります（{place}）", "goes to {lane} at {place}"),
@@ -193,7 +196,7 @@ def _show_request(running: Invocation, request: RequestState, indent: str = "  "
 
 def _show_recipients(running: Invocation, recipients: Iterable[RecipientState], indent: str) -> None:
     for recipient in recipients:
-        ja, en = WHY[recipient.why]
+        ja, en = MAY_HAVE_ARRIVED if recipient.why == "expired" and recipient.in_doubt else WHY[recipient.why]
         when = instant(recipient.next_try_at)
         why = running.text(ja=ja, en=en).format(ahead=recipient.ahead, when=when)
         typer.echo(
@@ -272,14 +275,20 @@ def show_lane(running: Invocation, lane: LaneState, indent: str = "") -> None:
         who = f"{lane.paused.actor} {printable(lane.paused.reason)}".rstrip()
         typer.echo(f"{indent}  {word} {instant(lane.paused.paused_at)} {who}")
     if lane.down_since is not None:
-        word = running.text(ja="応答なし", en="down since")
-        typer.echo(
-            f"{indent}  {word} {instant(lane.down_since)}, {lane.failures} tries, next {instant(lane.next_try_at)}: "
-            f"{printable(lane.last_failure)}"
+        since, following = instant(lane.down_since), instant(lane.next_try_at)
+        down = running.text(
+            ja=f"応答なし {since} から、試行 {lane.failures} 回、次は {following}",
+            en=f"down since {since}, {lane.failures} tries, next {following}",
         )
+        typer.echo(f"{indent}  {down}: {printable(lane.last_failure)}")
     if lane.endpoint:
-        drill = "" if lane.drill_until is None else f", drill until {instant(lane.drill_until)}"
-        typer.echo(f"{indent}  endpoint {lane.endpoint}, wanted {lane.wanted_endpoint}{drill}")
+        until = "" if lane.drill_until is None else instant(lane.drill_until)
+        drill = until and running.text(ja=f"、訓練 {until} まで", en=f", drill until {until}")
+        used = running.text(
+            ja=f"使用中 {lane.endpoint}、指定 {lane.wanted_endpoint}",
+            en=f"endpoint {lane.endpoint}, wanted {lane.wanted_endpoint}",
+        )
+        typer.echo(f"{indent}  {used}{drill}")
 
 
 def _show_terminal(running: Invocation, terminal: TerminalExplanation) -> None:

@@ -254,7 +254,9 @@ def _tell(running: Invocation, wish: _Wish, judged: Sequence[Judged]) -> None:
         print_json({"operation": wish.operation, "done": not wish.dry_run, "moved": plain(moved), "refused": left})
         return
     for one in moved:
-        typer.echo(f"{one.mail_id}  <{printable(one.rcpt_to)}>  {one.before} -> {one.after}")
+        # What a terminal has got stays delivered: it gets a recipient more, and that one is queued.
+        after = running.text(ja="もう一度 queued", en="queued once more") if one.before == "delivered" else one.after
+        typer.echo(f"{one.mail_id}  <{printable(one.rcpt_to)}>  {one.before} -> {after}")
     for one in refused:
         typer.echo(f"{one.mail_id}  <{printable(one.rcpt_to)}>  {_why(running, one)}", err=True)
     if not judged:

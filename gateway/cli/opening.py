@@ -73,6 +73,8 @@ def opened_store(invocation: Invocation) -> Iterator[OpenedStore]:
     try:
         with opened(settings.store.url) as store:
             yield OpenedStore(settings=settings, store=store)
+    except BrokenPipeError:
+        raise  # whoever read the output has enough of it: no trouble of the store
     except (StoreRefused, StoreTrouble, NoNodeFree, KeyFileRefused, OSError) as error:
         refuse(str(error))
 

@@ -38,7 +38,7 @@ class Outputs:
             return found
         bindings = self._destinations(arrival, found, view, now)
         if not bindings:
-            return f"the map has no terminal for {arrival.rcpt_to} today"
+            return self._why_nowhere(arrival, found)
         note = NO_REQUEST if found.answers_somebody else ""
         taken = handled(arrival, State.HANDLED, now, note, repeat_window=self.repeat_window)
         correlated, notes = _correlated(arrival, found, bindings[0], now)
@@ -48,6 +48,15 @@ class Outputs:
             map_version=view.version,
             notes=notes,
         )
+
+    def _why_nowhere(self, arrival: Arrival, found: BackendMail) -> str:
+        key = arrival.rcpt_to.lower()
+        if key == self.names.center:
+            code = found.output_code or "no output code"
+            return f"neither item 51/64 nor a registered output destination says where {code} goes today"
+        if key.endswith(f"@{self.names.terminals_domain}"):
+            return f"{arrival.rcpt_to} has no mail address today, or several and item 51/64 names none of them"
+        return f"the map has no terminal for {arrival.rcpt_to} today"
 
     def _destinations(self, arrival: Arrival, found: BackendMail, view: MapView, now: datetime) -> list[Binding]:
         # A result is bound to its address row when it is taken: it stays that owner's, whoever has the address now.

@@ -22,7 +22,7 @@ from sqlalchemy import select, text, update
 
 from gateway import health as health_module
 from gateway.health import Health
-from gateway.listeners import NaccsPolicy, NaccsRules, PublicPolicy, in_networks
+from gateway.listeners import NaccsPolicy, NaccsRules, PublicPolicy, in_networks, message_id
 from gateway.smtp_server import Listener, TunedSMTP
 from handlers import case_tokens, desk_mail
 from handlers.naccs.common_items import MAX_MESSAGE_BYTES
@@ -662,3 +662,18 @@ async def test_the_public_listener_refuses_damage_and_what_is_too_large(store_ur
                 reply = await send(client, "a@x.example", "apply@nss.center.example", content)
                 assert reply.startswith(expected)
         assert mails(database.store) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"From:a\r\nMessage-ID:<1@x.example>\r\n\r\nbody", "<1@x.example>"),
+        (b"message-id : \t<a.b@x.example>\r\nTo:b\r\n\r\n", "<a.b@x.example>"),
+        (b"From:a\r\n\r\nMessage-ID: <1@x.example>\r\n", ""),
+        (b"Message-ID: <a\0b@x.example>\r\n\r\n", ""),
+        (b"Message-ID:\r\n <1@x.example>\r\n\r\n", ""),
+        (b"", ""),
+    ],
+)
+def test_the_message_id_of_a_mail_is_kept_for_those_who_look_for_it(content, found):
+    assert message_id(content) == found

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from handlers.calendar import JST
+from handlers.naccs.outputs import NO_REQUEST
 from handlers.naccs.result_codes import result_code
 from handlers.naccs.results import result_notification
 from handlers.terminals import Binding
@@ -86,7 +87,8 @@ def result(
     def work(session: Session) -> int:
         mail = add_mail(session, now, content, listener="backend", mail_from=BACKEND)
         came = {"rcpt_to": binding.address, "address_id": binding.address_id, "request_id": request_id}
-        add_recipient(session, mail, now, state=State.HANDLED, finished_at=now, **came)
+        note = NO_REQUEST if asked is None else ""
+        add_recipient(session, mail, now, state=State.HANDLED, finished_at=now, last_reply=note, **came)
         add_recipient(session, mail, now, lane=binding.lane, sender=CENTER, **came)
         if asked is not None:
             answered = update(Request).where(Request.id == asked.id)

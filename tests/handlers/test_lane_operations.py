@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -33,8 +33,8 @@ def binding(store, now):
     return stuck_messages.bound(store)
 
 
-def state(store, lane=LANE):
-    (found,) = store.read(lambda session: lane_states(session, [lane]))
+def state(store, lane=LANE, at=None):
+    (found,) = store.read(lambda session: lane_states(session, at or datetime(2026, 11, 24, 1, tzinfo=UTC), [lane]))
     return found
 
 
@@ -56,7 +56,7 @@ def test_a_lane_shows_what_waits_and_what_its_breaker_says(store, now, binding):
     stuck_messages.give_up(store, binding, "SAD4031", now - SOON)
     down = {"down_since": now, "failures": 3, "last_failure": "Connection refused", "next_try_at": now + SOON}
     stuck_messages.set_lane(store, LANE, **down)
-    (found,) = store.read(lane_states)
+    (found,) = store.read(lambda session: lane_states(session, now))
     assert (found.lane, found.queued, found.undelivered) == (LANE, 2, 1)
     assert found.oldest_waiting_since == now
     assert {name: getattr(found, name) for name in down} == down
@@ -71,7 +71,7 @@ def test_a_lane_that_carried_nothing_is_paused_once_and_resumed(store, now, bind
     known = paused("again")
     assert (known.actor, known.paused_at, known.reason) == ("os:op", now, "works")
     assert state(store).paused == known
-    assert [lane.lane for lane in store.read(lane_states)] == [LANE]
+    assert [lane.lane for lane in store.read(lambda session: lane_states(session, now))] == [LANE]
     ended = [store.run(lambda session: resume(session, LANE, actor="os:other", now=now + SOON)) for _ in range(2)]
     assert ended == [True, False]
     assert state(store).paused is None
@@ -125,3 +125,11 @@ def test_what_is_not_outstanding_is_not_ended(store, now, binding):
     request(store, binding, now, "NOT-EDI", claimed_at=now, outstanding_until=None)
     for what in (ADDRESS, "unknown@x.example", "17", "60777S"):
         assert store.run(lambda session, what=what: release_requests(session, what, actor="a", now=now)) == []
+
+
+def test_a_drill_that_is_over_is_wanted_no_more(store, now):
+    until = now + timedelta(minutes=30)
+    store.run(lambda s: switch_backend(s, Endpoint.BACKUP, drill_until=until, actor="os:op", now=now))
+    during, after = state(store, "backend", now), state(store, "backend", until)
+    assert (during.wanted_endpoint, during.drill_until) == ("backup", until)
+    assert (after.wanted_endpoint, after.drill_until) == ("auto", None)
