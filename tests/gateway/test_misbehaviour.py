@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.smtp_out import Target, TimeLimits
-from tests.conftest import make_postgresql_database
+from tests.conftest import make_postgresql_database, sqlite_store_in
 from tests.fakes.in_house_server import DROP, DROP_IN_DATA, SILENCE, InHouseServer
 from tests.fakes.rude_server import Flood, Manners, RudeServer
 from tests.fakes.smarthost import Smarthost
@@ -27,9 +27,9 @@ SETTINGS: dict[str, Any] = {"retry_first": 60.0, "retry_max": 60.0, "terminal_li
 def store_url(request, tmp_path) -> str:
     """SQLite alone, where nothing else is said: what a peer does is the same to either store."""
     if getattr(request, "param", "sqlite") == "postgresql":
-        return make_postgresql_database(request.getfixturevalue("postgresql"))
-    tmp_path.chmod(0o700)
-    return f"sqlite:///{tmp_path / 'gateway.db'}"
+        template = request.getfixturevalue("postgresql_template")
+        return make_postgresql_database(request.getfixturevalue("postgresql"), template)
+    return sqlite_store_in(tmp_path, request.getfixturevalue("sqlite_template"))
 
 
 @pytest.fixture
