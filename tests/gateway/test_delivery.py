@@ -189,23 +189,25 @@ async def test_a_holder_whose_lease_ended_cannot_write_its_outcome(store_url, se
 
 
 async def test_the_lanes_of_a_process_that_died_go_to_the_one_that_got_its_node(store_url, server):
-    died = Process(store_url, lease=0.2, renew=False, lease_margin=0.0)
+    died = Process(store_url, renew=False)
     died.lead(LANE, server)
     await died.start()
-    await died.queue(LANE, b"1\r\n")
-    await died.idle()
-    await until(lambda: died.database.lease_remaining() < 0)
-    # Nothing lies reserved ahead any more, as a minute later.
-    await asyncio.to_thread(died.database.store.run, lambda s: s.execute(text("UPDATE nodes SET keys_below_ms = 0")))
-    successor = Process(store_url)
-    assert successor.database.store.claim.node == died.database.store.claim.node
-    successor.lead(LANE, server)
-    await successor.start()
-    await successor.queue(LANE, b"2\r\n")
+    successor: Process | None = None
     try:
+        await died.queue(LANE, b"1\r\n")
+        await died.idle()
+        # It is held dead, and nothing lies reserved ahead any more, as a minute later.
+        expired = text("UPDATE nodes SET lease_until = 0, keys_below_ms = 0")
+        await asyncio.to_thread(died.database.store.run, lambda session: session.execute(expired))
+        successor = Process(store_url)
+        assert successor.database.store.claim.node == died.database.store.claim.node
+        successor.lead(LANE, server)
+        await successor.start()
+        await successor.queue(LANE, b"2\r\n")
         await until(lambda: len(server.mails) == 2, seconds=8)
     finally:
-        await successor.stop()
+        if successor is not None:
+            await successor.stop()
         await died.stop()
 
 
