@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 from handlers.lane_operations import BACKEND_LANE, flush_unrecorded
 from storage.batch import change_statement, insert_statement, take_sequences
 from storage.columns import to_micros
-from storage.effects import QUEUED_RECIPIENT, ChangeKind, Enqueue, NewRecipient, type_bigint, type_text
+from storage.effects import QUEUED_RECIPIENT, ChangeKind, Enqueue, type_bigint, type_text
+from storage.mail_queue import recipient_again
 from storage.models import Attempt, AuditEvent, Lane, Mail, Recipient, Request
 from storage.states import Direction, State
 from storage.store import new_key, note
@@ -307,31 +308,12 @@ def _queue_once_more(session: Session, order: Order, rows: list[Recipient]) -> s
     values: list[Any] = []
     for row in rows:
         lane = str(row.lane)
-        recipient = _copy(session, row, to_micros(order.now))
+        recipient = recipient_again(new_key(session), row, lane, to_micros(order.now))
         values += (*recipient.values(), lane, upcoming[lane])
         session.info["queued"].append((Enqueue(lane, recipient), upcoming[lane]))
         upcoming[lane] += 1
     connection.exec_driver_sql(insert_statement(QUEUED_RECIPIENT, len(rows), connection.dialect.name), tuple(values))
     return {row.id for row in rows}
-
-
-def _copy(session: Session, row: Recipient, micros: int) -> NewRecipient:
-    return NewRecipient(
-        id=new_key(session),
-        mail_id=row.mail_id,
-        direction=Direction.OUTBOUND,
-        rcpt_to=row.rcpt_to,
-        state=State.QUEUED,
-        created_at=micros,
-        due_at=micros,
-        sender=row.sender,
-        header=row.header,
-        body_offset=row.body_offset,
-        address_id=row.address_id,
-        output_code=row.output_code,
-        map_version=row.map_version,
-        request_id=row.request_id,
-    )
 
 
 def _record(session: Session, order: Order, moved: list[Judged]) -> None:

@@ -179,6 +179,7 @@ MAIL = InsertKind(
         "secret_offset",
         "template",
         "application_id",
+        "signed_by",
     ),
 )
 CONTENT = InsertKind("mail_contents", ("mail_id", "content"))
@@ -299,6 +300,23 @@ RECIPIENT_DEFERRED = ChangeKind(
     "due_at = v.due_at, handler_failures = v.handler_failures, last_reply = v.last_reply",
     "recipients.id = v.id AND recipients.state = 'received'",
     "recipients.id",
+)
+# A header block that a mail leaves under from now on, where it had none: a signed notice.
+RECIPIENT_HEADER = ChangeKind(
+    "recipients",
+    (("id", type_bigint), ("lease_token", type_bigint), ("header", type_bytes), ("body_offset", type_bigint)),
+    "header = v.header, body_offset = v.body_offset",
+    "recipients.id = v.id AND recipients.header IS NULL AND recipients.state = 'queued' AND EXISTS "
+    "(SELECT 1 FROM lanes WHERE lanes.lane = recipients.lane AND lanes.lease_token = v.lease_token)",
+    "recipients.id",
+)
+# The first normal TCC of a terminal.
+TERMINAL_CHECKED = ChangeKind(
+    "logical_terminals",
+    (("id", type_bigint), ("checked_at", type_bigint)),
+    "checked_at = v.checked_at",
+    "logical_terminals.id = v.id AND logical_terminals.checked_at IS NULL",
+    "logical_terminals.id",
 )
 RECIPIENT_OUTCOME = ChangeKind(
     "recipients",
@@ -422,6 +440,7 @@ CHANGE_ORDER: Sequence[ChangeKind] = (
     ADDRESS_FREE,
     RECIPIENT_HANDLED,
     RECIPIENT_DEFERRED,
+    RECIPIENT_HEADER,
     RECIPIENT_OUTCOME,
     REQUEST_CLAIMED,
     REQUEST_UNCLAIMED,
@@ -429,6 +448,7 @@ CHANGE_ORDER: Sequence[ChangeKind] = (
     REQUEST_REFUSED,
     RESULT_CORRELATED,
     REQUEST_ANSWERED,
+    TERMINAL_CHECKED,
     LANE_BREAKER,
     LANE_HEARD,
     LANE_ENDPOINT,

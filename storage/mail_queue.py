@@ -34,6 +34,7 @@ from storage.models import Mail, MailContent, Recipient, Request
 from storage.states import Direction, State
 from storage.store import new_key
 
+NOTICE_LANES = "smarthost:"  # what the name of a lane of notices begins with
 _inbound = aliased(Recipient)
 _NEVER = (1 << 63) - 1
 
@@ -66,6 +67,7 @@ class Arrival:
     address_id: int | None = None
     damage: str = ""
     handler_failures: int = 0
+    signed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ class Origin:
     damage: str = ""
     template: str = ""
     application_id: int | None = None
+    signed_by: str = ""  # domains of DKIM signatures that held, by a space
 
 
 def mail_inserts(
@@ -154,6 +157,7 @@ def mail_inserts(
             None if secret is None else secret.offset,
             origin.template,
             origin.application_id,
+            origin.signed_by,
         ),
     )
     stored = content if secret is None else secret.content
@@ -214,6 +218,7 @@ def _arrived(recipient: NewRecipient, origin: Origin, content: bytes, digest: by
         map_version=origin.map_version,
         address_id=recipient.address_id,
         damage=origin.damage,
+        signed_by=origin.signed_by,
     )
 
 
@@ -308,6 +313,7 @@ def load_arrival(session: Session, recipient_id: int) -> Arrival | None:
         map_version=recipient.map_version,
         address_id=recipient.address_id,
         damage=mail.damage,
+        signed_by=mail.signed_by,
         handler_failures=recipient.handler_failures,
     )
 
@@ -410,25 +416,34 @@ def result_of_earlier(session: Session, arrival: Arrival, since: datetime) -> Ou
     return _outbound(row, row.lane, content_of(session, row.mail_id))
 
 
-def resend(key: Callable[[], int], unit: Unit, result: Outbound, arrival: Arrival, now: datetime) -> Unit:
-    """`unit` with the result queued once more, under the bytes it had the first time, and the resend recorded."""
-    micros = to_micros(now)
-    recipient = NewRecipient(
-        id=key(),
-        mail_id=result.mail_id,
+def recipient_again(identity: int, sent: Outbound | Recipient, lane: str, micros: int) -> NewRecipient:
+    """An outbound recipient that is sent once more, under the bytes it had.
+
+    But for a notice: its signature may have run out, and a new one is made when it leaves.
+    """
+    is_notice = lane.startswith(NOTICE_LANES)
+    return NewRecipient(
+        id=identity,
+        mail_id=sent.mail_id,
         direction=Direction.OUTBOUND,
-        rcpt_to=result.rcpt_to,
+        rcpt_to=sent.rcpt_to,
         state=State.QUEUED,
         created_at=micros,
         due_at=micros,
-        sender=result.sender,
-        header=result.header,
-        body_offset=result.body_offset,
-        address_id=result.address_id,
-        output_code=result.output_code,
-        map_version=result.map_version,
-        request_id=result.request_id,
+        sender=sent.sender,
+        header=None if is_notice else sent.header,
+        body_offset=0 if is_notice else sent.body_offset,
+        address_id=sent.address_id,
+        output_code=sent.output_code,
+        map_version=sent.map_version,
+        request_id=sent.request_id,
     )
+
+
+def resend(key: Callable[[], int], unit: Unit, result: Outbound, arrival: Arrival, now: datetime) -> Unit:
+    """`unit` with the result queued once more, under the bytes it had the first time, and the resend recorded."""
+    micros = to_micros(now)
+    recipient = recipient_again(key(), result, result.lane, micros)
     detail = f"the same mail came again as {arrival.mail_id}"
     event = Insert(AUDIT, (key(), micros, "gateway", "result-resent", f"mail:{result.mail_id}", detail))
     return replace(

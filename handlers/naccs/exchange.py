@@ -29,6 +29,7 @@ from storage.effects import (
     REQUEST,
     REQUEST_REFUSED,
     SECRET_FORGOTTEN,
+    TERMINAL_CHECKED,
     Change,
     Enqueue,
     Insert,
@@ -185,7 +186,8 @@ class Exchange:
                 terminal=self._answers.terminal_name(binding),
                 codec=binding.codec,
             )
-            return self._answer(arrival, found.items, answer, binding, view, now, note=procedure)
+            checked = Change(TERMINAL_CHECKED, (binding.terminal_id, to_micros(now)), must=False)
+            return self._answer(arrival, found.items, answer, binding, view, now, note=procedure, also=(checked,))
         return self._to_backend(arrival, found.items, binding, view, now, awaited=True)
 
     def _other_request(
@@ -238,13 +240,14 @@ class Exchange:
         now: datetime,
         *,
         note: str,
+        also: tuple[Change, ...] = (),
     ) -> Unit:
         """The gateway's own answer; the request is final with it."""
         own = self._answers.own(answer, binding, arrival.recipient_id, view.version, now)
         request = self._request_row(arrival, items, binding, answered_at=now, result_mail_id=own.mail_id)
         heard, notes = _heard(binding, now) if items.procedure_code in HEARD else ((), ())
         return Unit(
-            changes=(self._handled(arrival, note, now), _forget(arrival.mail_id), *heard),
+            changes=(self._handled(arrival, note, now), _forget(arrival.mail_id), *heard, *also),
             inserts=(*own.inserts, request),
             queued=(own.queued,),
             map_version=view.version,

@@ -7,7 +7,12 @@ from storage.models.applications import (
     Application,
     ApplicationAttachment,
     CalendarDay,
+    CaseEntry,
+    DeskJob,
+    IssuedSecret,
     ReceiptCounter,
+    ScheduleDay,
+    Work,
 )
 from storage.models.map import (
     Contact,
@@ -30,8 +35,11 @@ __all__ = [
     "AuditEvent",
     "Base",
     "CalendarDay",
+    "CaseEntry",
     "ClockOffset",
     "Contact",
+    "DeskJob",
+    "IssuedSecret",
     "Lane",
     "LanePause",
     "Line",
@@ -49,4 +57,6 @@ __all__ = [
     "Recipient",
     "Request",
     "Reservation",
+    "ScheduleDay",
+    "Work",
 ]

@@ -5,12 +5,12 @@ A row applies on a day d when effective_from <= d and (effective_until is null o
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from storage.columns import Base, Instant, Key, KeyType
+from storage.columns import Base, Instant, Key, KeyType, UtcTimestamp
 
 
 class Office(Base):
@@ -34,6 +34,7 @@ class Office(Base):
     administrator_phone: Mapped[str] = mapped_column(String(20), default="")
     administrator_fax: Mapped[str] = mapped_column(String(20), default="")
     administrator_email: Mapped[str] = mapped_column(String(320), default="")
+    bilingual: Mapped[bool] = mapped_column(default=False, server_default=false())  # its mails in English too
 
     contacts: Mapped[list[Contact]] = relationship(back_populates="office")
     lines: Mapped[list[Line]] = relationship(back_populates="office")
@@ -76,6 +77,10 @@ class Line(Base):
     shared_with_other_offices: Mapped[bool] = mapped_column(default=False)
     lan_subnet: Mapped[str] = mapped_column(String(64))
     spare_router: Mapped[bool] = mapped_column(default=False)
+    shared_with: Mapped[str] = mapped_column(Text, default="", server_default="")  # office codes, by a space
+    effective_from: Mapped[date | None] = mapped_column()  # null: since ever
+    effective_until: Mapped[date | None] = mapped_column()
+    application_id: Mapped[int | None] = mapped_column(KeyType)  # the application that added it
 
     office: Mapped[Office] = relationship(back_populates="lines")
     terminals: Mapped[list[LogicalTerminal]] = relationship(back_populates="line")
@@ -100,6 +105,8 @@ class LogicalTerminal(Base):
     effective_from: Mapped[date] = mapped_column()
     effective_until: Mapped[date | None] = mapped_column()
     application_id: Mapped[int | None] = mapped_column(KeyType)  # the application that issued it
+    ended_by: Mapped[int | None] = mapped_column(KeyType)  # the application that ended it
+    checked_at: Mapped[datetime | None] = mapped_column(UtcTimestamp)  # its first normal TCC
 
     line: Mapped[Line] = relationship(back_populates="terminals")
     mail_addresses: Mapped[list[MailAddress]] = relationship(back_populates="terminal")
@@ -117,6 +124,8 @@ class MailAddress(Base):
     terminal_id: Mapped[int] = mapped_column(KeyType, ForeignKey("logical_terminals.id"), index=True)
     effective_from: Mapped[date] = mapped_column()
     effective_until: Mapped[date | None] = mapped_column()
+    application_id: Mapped[int | None] = mapped_column(KeyType)  # the application that issued it
+    ended_by: Mapped[int | None] = mapped_column(KeyType)  # the application that ended it
 
     terminal: Mapped[LogicalTerminal] = relationship(back_populates="mail_addresses")
 

@@ -50,6 +50,8 @@ class Mail(Base):
     secret: Mapped[bytes | None] = mapped_column(LargeBinary)  # the password bytes cut out of the content
     secret_offset: Mapped[int | None] = mapped_column()
     template: Mapped[str] = mapped_column(String(64), default="")  # notices: audience/name@version
+    # d= of the DKIM signatures that held at receipt under our rules and are aligned to From, by a space.
+    signed_by: Mapped[str] = mapped_column(String(255), default="", server_default="")
     application_id: Mapped[int | None] = mapped_column(KeyType)
 
 
@@ -90,6 +92,12 @@ class Recipient(Base):
             "address_id",
             sqlite_where=text("state = 'undelivered'"),
             postgresql_where=text("state = 'undelivered'"),
+        ),
+        Index(
+            "ix_recipients_held",
+            "mail_id",
+            sqlite_where=text("state = 'held'"),
+            postgresql_where=text("state = 'held'"),
         ),
         Index("ix_recipients_mail_id", "mail_id"),
         # Results of the backend alone: what else belongs to a request hangs on its mail.

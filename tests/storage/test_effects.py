@@ -9,10 +9,12 @@ from typing import Any
 
 from sqlalchemy import update
 
+from storage import effects
 from storage.columns import to_micros
 from storage.committer import Committer, Outcome
 from storage.effects import (
     ADDRESS_FREE,
+    CHANGE_ORDER,
     LANE_BREAKER,
     LANE_ENDPOINT,
     LANE_HEARD,
@@ -25,6 +27,7 @@ from storage.effects import (
     RESULT_CORRELATED,
     Applied,
     Change,
+    ChangeKind,
     Insert,
     Stale,
     Unit,
@@ -303,3 +306,9 @@ def test_a_recipient_waits_since_it_was_made_unless_it_says_otherwise(store: Sto
     rows = [recipient(store, each.recipient.id) for each in (plain, earlier)]
     assert [row.waiting_since for row in rows] == [now, now - LIFE]
     assert [row.request_id for row in rows] == [None, mail.recipient_id]
+
+
+def test_every_kind_of_change_has_its_turn_in_a_batch():
+    kinds = {name for name, value in vars(effects).items() if isinstance(value, ChangeKind)}
+    in_turn = {name for name in kinds if any(kind is getattr(effects, name) for kind in CHANGE_ORDER)}
+    assert kinds - in_turn == set()

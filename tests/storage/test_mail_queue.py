@@ -204,3 +204,21 @@ def test_a_handled_mail_is_looked_for_as_a_repeat_in_the_window_alone(now: datet
     never = (1 << 63) - 1
     assert mail_queue.handled(found, State.DUPLICATE, now, "").values[-1] == never
     assert mail_queue.handled(found, State.HANDLED, now, "", repeat_window=0).values[-1] == never
+
+
+@pytest.mark.parametrize(("lane", "kept"), [("terminal:60001S", True), ("smarthost:3", False)])
+def test_sent_once_more_it_has_the_bytes_it_had_but_for_the_signature_of_a_notice(lane: str, kept: bool) -> None:
+    sent = Recipient(
+        mail_id=7,
+        rcpt_to="a@b.example",
+        sender="c@d.example",
+        header=b"X: 1\r\n\r\n",
+        body_offset=40,
+        address_id=3,
+        output_code="*CTCC",
+        map_version=5,
+        request_id=9,
+    )
+    again = mail_queue.recipient_again(99, sent, lane, 1000)
+    assert (again.header, again.body_offset) == ((b"X: 1\r\n\r\n", 40) if kept else (None, 0))
+    assert (again.id, again.mail_id, again.state, again.due_at, again.request_id) == (99, 7, "queued", 1000, 9)
