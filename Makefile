@@ -54,8 +54,8 @@ bench: $(RUNTIME) ## compare with Postfix, side by side (needs Debian's postfix 
 
 lock: ## resolve the libraries again (needs uv); names no registry
 	@options="--quiet --no-header --no-emit-index-url --no-emit-find-links --generate-hashes --universal --python-version 3.11"; \
-	uv pip compile $$options --extra postgres --group build --output-file requirements.lock pyproject.toml && \
-	uv pip compile $$options --extra postgres --extra dev --group build --constraint requirements.lock \
+	uv pip compile $$options --extra pdf --extra postgres --group build --output-file requirements.lock pyproject.toml && \
+	uv pip compile $$options --extra pdf --extra postgres --extra dev --group build --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 
 clean: ## remove what the targets made, never a store

@@ -1,0 +1,3 @@
+from typing import Any
+
+def parse_pem_private_key(data: bytes) -> dict[str, Any]: ...
