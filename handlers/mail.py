@@ -13,8 +13,9 @@ from enum import StrEnum
 from functools import cached_property
 
 from handlers.mail_charsets import decode
+from handlers.mail_html import plain_text
 from handlers.mail_mime import MailPart, MimeTree, mime_tree
-from handlers.mail_text import TextLine, header_text, join_lines, plain_text, split_quotes, text_lines
+from handlers.mail_text import TextLine, header_text, join_lines, split_quotes, text_lines
 
 _LINE_END = re.compile(rb"\r?\n")
 _HEADER_END = re.compile(rb"(?:\A|\r?\n)\r?\n")
@@ -87,6 +88,7 @@ class InboundMail:
     received_at: datetime
     trusted: bool
     raw: bytes = field(repr=False)
+    signed_by: tuple[str, ...] = ()  # domains whose DKIM signature held at receipt and is aligned to From
 
     def __post_init__(self) -> None:
         if self.trusted and (self.header.values("received") or self.header.malformed):

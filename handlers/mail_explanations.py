@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from handlers.calendar import jst_date
 from handlers.lane_operations import BACKEND_LANE, LaneState, lane_states
+from handlers.lane_pauses import WorkOnLine
 from handlers.mail_search import in_state
 from handlers.mail_view import is_unmatched
 from handlers.naccs.message import body_of
+from handlers.naccs.procedures import HEARD
 from handlers.naccs.result_codes import describe
 from handlers.naccs.results import codes_of
 from storage.mail_queue import content_of
@@ -44,7 +46,10 @@ class CodeText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestState:
-    """A request as it stands; `state` is waiting, handed_over, in_doubt, answered or given_up."""
+    """A request as it stands; `state` is waiting, handed_over, in_doubt, answered or given_up.
+
+    `before_check`: it came from a new terminal that had had no normal TCC.
+    """
 
     request_id: int
     mail_id: int
@@ -61,14 +66,16 @@ class RequestState:
     overdue_at: datetime | None
     answered_at: datetime | None
     result_mail_id: int | None
+    before_check: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientState:
     """A recipient, every try, and what comes next.
 
-    `why` is its state, or what a queued or received one waits for: paused, down, unbound, address_busy, behind,
+    `why` is its state, or what a queued or received one waits for: paused, work, down, unbound, address_busy, behind,
     deferred or nothing (next). `ahead`: how many stand before it. `next_try_at`: None when it waits for no time.
+    `work`: the work on the line of its terminal that pauses its lane, as long as it is queued.
     """
 
     recipient_id: int
@@ -88,6 +95,7 @@ class RecipientState:
     why: str
     ahead: int
     next_try_at: datetime | None
+    work: WorkOnLine | None
     tries: tuple[Try, ...]
 
 
@@ -158,13 +166,19 @@ def request_states(session: Session, requests: Sequence[Request], now: datetime)
     """The requests in the order given."""
     own = select(Recipient.id, Recipient.mail_id).where(Recipient.id.in_([request.id for request in requests]))
     mails = {row.id: row.mail_id for row in session.execute(own)}
-    rows = select(MailAddress).where(MailAddress.id.in_({request.address_id for request in requests}))
-    addresses = {row.id: row.address for row in session.scalars(rows)}
+    senders = {
+        address.id: (address, terminal)
+        for address, terminal in session.execute(
+            select(MailAddress, LogicalTerminal)
+            .join(LogicalTerminal, LogicalTerminal.id == MailAddress.terminal_id)
+            .where(MailAddress.id.in_({request.address_id for request in requests}))
+        )
+    }
     return tuple(
         RequestState(
             request_id=request.id,
             mail_id=mails[request.id],
-            address=addresses.get(request.address_id, ""),
+            address=senders[request.address_id][0].address if request.address_id in senders else "",
             procedure=request.procedure,
             handover=request.handover,
             input_number=request.input_number,
@@ -177,9 +191,19 @@ def request_states(session: Session, requests: Sequence[Request], now: datetime)
             overdue_at=request.overdue_at,
             answered_at=request.answered_at,
             result_mail_id=request.result_mail_id,
+            before_check=request.address_id in senders and _is_before_check(request, senders[request.address_id][1]),
         )
         for request in requests
     )
+
+
+def awaits_check(terminal: LogicalTerminal, at: datetime) -> bool:
+    """Whether a terminal that an application issued had had no normal TCC by then."""
+    return terminal.application_id is not None and (terminal.checked_at is None or terminal.checked_at > at)
+
+
+def _is_before_check(request: Request, terminal: LogicalTerminal) -> bool:
+    return request.procedure not in HEARD and awaits_check(terminal, request.received_at)
 
 
 def _request_state(request: Request, now: datetime) -> str:
@@ -209,6 +233,7 @@ def _recipient(
     session: Session, row: Recipient, tries: Iterable[Try], lanes: Mapping[str, LaneState], now: datetime
 ) -> RecipientState:
     why, ahead, next_try_at = _prospect(session, row, lanes, now)
+    lane = lanes.get(row.lane or "") if row.state == State.QUEUED else None
     return RecipientState(
         recipient_id=row.id,
         direction=row.direction,
@@ -227,6 +252,7 @@ def _recipient(
         why=why,
         ahead=ahead,
         next_try_at=next_try_at,
+        work=None if lane is None else lane.work,
         tries=tuple(tries),
     )
 
@@ -244,7 +270,7 @@ def _prospect(session: Session, row: Recipient, lanes: Mapping[str, LaneState], 
     before = (in_state(State.QUEUED), Recipient.lane == row.lane, Recipient.lane_sequence < row.lane_sequence)
     ahead = session.scalar(select(func.count()).select_from(Recipient).where(*before)) or 0
     if lane.paused is not None:
-        return "paused", ahead, None
+        return _prospect_of_pause(lane, ahead)
     if row.lane.startswith("terminal:") and not _is_bound(session, row, now):
         return "unbound", ahead, None
     if lane.down_since is not None:
@@ -254,6 +280,12 @@ def _prospect(session: Session, row: Recipient, lanes: Mapping[str, LaneState], 
     if row.due_at > now:
         return "deferred", ahead, row.due_at
     return ("behind" if ahead and row.lane.startswith("terminal:") else "next"), ahead, None
+
+
+def _prospect_of_pause(lane: LaneState, ahead: int) -> _Prospect:
+    if lane.work is not None and lane.is_paused_by_work_alone:
+        return "work", ahead, lane.work.ends_at
+    return "paused", ahead, None
 
 
 def _prospect_of_work(session: Session, row: Recipient, now: datetime) -> _Prospect:

@@ -1,4 +1,4 @@
-"""Text of a mail as its writer meant it: header words, soft line ends, quotes, HTML made plain.
+"""Text of a mail as its writer meant it: header words, soft line ends, quotes.
 
 Lines keep whether the writer or the mailer ended them (RFC 3676), because a form counts line ends and a
 label begins a line. Every function is total and linear in its input.
@@ -7,10 +7,10 @@ label begins a line. Every function is total and linear in its input.
 from __future__ import annotations
 
 import binascii
-import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from handlers.mail_charsets import decode
 
@@ -19,31 +19,26 @@ _FOLDING = re.compile(rb"\r?\n(?=[ \t])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _QUOTE_MARK = re.compile(r">[ ]?")
-_ORIGINAL_MESSAGE = re.compile(r"-{2,}\s*(?:Original Message|元のメッセージ|転送メッセージ)\s*-{2,}\s*", re.IGNORECASE)
-_QUOTED_HEADER = re.compile(r"\**(差出人|From|送信日時|Sent|日時|Date|宛先|To|件名|Subject)\**\s*[:：]", re.IGNORECASE)
-_QUOTED_HEADER_LINES = 3
-_BLOCK = frozenset(
-    {
-        "address",
-        "blockquote",
-        "center",
-        "div",
-        "dl",
-        "dt",
-        "dd",
-        "form",
-        "hr",
-        "li",
-        "ol",
-        "p",
-        "pre",
-        "table",
-        "tr",
-    }
-    | {"h1", "h2", "h3", "h4", "h5", "h6", "ul"}
+# What Outlook, Thunderbird, Gmail, Apple Mail and Notes write above a mail they quote without marks.
+_ORIGINAL_MESSAGE = re.compile(
+    r"(?:[-_=]{2,}\s*(?:Original (?:Message|Appointment)|Forwarded Message|Forwarded by .{1,200}|Fwd|FW|元のメッセージ"
+    r"|元のメール|オリジナル ?メッセージ|転送メッセージ|転送されたメッセージ|転送元のメッセージ)\s*[-_=]{2,}"
+    r"|(?:Begin forwarded message|転送されたメッセージ|以下は?転送(?:された)?メッセージ(?:です)?)\s*[:：])",
+    re.IGNORECASE,
 )
-_HIDDEN = frozenset(("head", "script", "style", "title"))
-_TAG = re.compile(r"/?([A-Za-z][A-Za-z0-9]*)")
+_QUOTED_HEADER = re.compile(
+    r"\**(差出人|送信者|From|送信日時|送信済み|送信|Sent|日時|日付|Date|宛先|To|CC|件名|Subject)\**\s*[:：]",
+    re.IGNORECASE,
+)
+_QUOTED_AUTHOR = frozenset(("差出人", "送信者", "from"))
+_RULED_LINE = re.compile(r"_{10,}")  # Outlook on the web, above the header lines
+# What mailers write above a quote with marks, which they may have folded: who wrote it, and before that when.
+_ATTRIBUTION = re.compile(r".*(?:wrote|writes|書きました|のメール|<[^<>@\s]+@[^<>\s]+>)\s*[:：]", re.IGNORECASE)
+_ATTRIBUTION_DATE = re.compile(r"(?:On |[0-9]{4}[年/-])")
+_ATTRIBUTION_LINES = 3
+_LONGEST_ATTRIBUTION = 500
+_QUOTED_HEADER_NAMES = 3
+_QUOTED_HEADER_LINES = 8
 _LONGEST_HEADER_VALUE = 8192
 SIGNATURE_MARK = "-- "
 
@@ -134,6 +129,7 @@ def split_quotes(lines: tuple[TextLine, ...]) -> tuple[tuple[TextLine, ...], tup
     quoted: list[TextLine] = []
     for line in lines[:end]:
         if line.text.startswith(">"):
+            _take_attribution(new, quoted)
             quoted.append(_without_mark(line))
         else:
             new.append(line)
@@ -141,63 +137,44 @@ def split_quotes(lines: tuple[TextLine, ...]) -> tuple[tuple[TextLine, ...], tup
     return tuple(new), tuple(line for line in quoted if not line.text.startswith(">"))
 
 
+def _take_attribution(new: list[TextLine], quoted: list[TextLine]) -> None:
+    """Move the lines that introduce a quote out of the new text."""
+    near = range(len(new) - 1, max(len(new) - 1 - _ATTRIBUTION_LINES, -1), -1)
+    place = next((number for number in near if new[number].text.strip()), None)
+    if place is None or not _ATTRIBUTION.fullmatch(new[place].text[:_LONGEST_ATTRIBUTION].strip()):
+        return
+    is_folded = place > 0 and not _ATTRIBUTION_DATE.match(new[place].text)
+    if is_folded and _ATTRIBUTION_DATE.match(new[place - 1].text):
+        place -= 1
+    quoted.extend(new[place:])
+    del new[place:]
+
+
 def _without_mark(line: TextLine) -> TextLine:
     return TextLine(_QUOTE_MARK.sub("", line.text, count=1), wrapped=line.wrapped)
 
 
 def _starts_quoted_mail(lines: tuple[TextLine, ...], number: int) -> bool:
-    if _ORIGINAL_MESSAGE.fullmatch(lines[number].text.strip()):
+    text = lines[number].text.strip()
+    if _ORIGINAL_MESSAGE.fullmatch(text):
         return True
+    if _RULED_LINE.fullmatch(text):
+        return number + 1 < len(lines) and _starts_header_block(lines, number + 1)
+    return _starts_header_block(lines, number)
+
+
+def _starts_header_block(lines: tuple[TextLine, ...], number: int) -> bool:
+    first = _QUOTED_HEADER.match(lines[number].text.strip())
+    if first is None or first.group(1).lower() not in _QUOTED_AUTHOR:
+        return False
+    # Long lists of recipients run on below their line, and mails made of HTML have empty lines between.
     block = lines[number : number + _QUOTED_HEADER_LINES]
     names = {name.group(1).lower() for line in block if (name := _QUOTED_HEADER.match(line.text.strip()))}
-    return len(names) == _QUOTED_HEADER_LINES
+    return len(names) >= _QUOTED_HEADER_NAMES
 
 
-def plain_text(source: str) -> str:
-    """The visible text of an HTML part: block elements begin and end lines, all other tags are nothing."""
-    text: list[str] = []
-    position = 0
-    while (opening := source.find("<", position)) >= 0:
-        _append_run(text, source[position:opening])
-        position = _after_markup(source, opening, text)
-    _append_run(text, source[position:])
-    return "\n".join(line.strip(" ") for line in "".join(text).split("\n"))
-
-
-def _append_run(text: list[str], run: str) -> None:
-    """Between two tags the source's own line ends are spaces, or nothing between two wide characters."""
-    joined = re.sub(r"(?<=[^\x00-\x7f])[ \t]*[\r\n]+[ \t]*(?=[^\x00-\x7f])", "", run)
-    visible = html.unescape(re.sub(r"[ \t\r\n]+", " ", joined)).replace("\xa0", " ")
-    if visible and (visible.strip(" ") or not _at_line_start(text)):
-        text.append(visible)
-
-
-def _at_line_start(text: list[str]) -> bool:
-    return not text or text[-1].endswith("\n")
-
-
-def _after_markup(source: str, opening: int, text: list[str]) -> int:
-    """Read one tag, comment or declaration, and return where the text goes on."""
-    if source.startswith("<!--", opening):
-        return _after(source, "-->", opening)
-    tag = _TAG.match(source, opening + 1)
-    if tag is None:
-        if source.startswith(("<!", "<?"), opening):
-            return _after(source, ">", opening)
-        text.append("<")
-        return opening + 1
-    name = tag.group(1).lower()
-    if name in _HIDDEN and tag.group()[0] != "/":
-        closing = re.compile(f"</{name}[^>]*>?", re.IGNORECASE).search(source, opening)
-        return closing.end() if closing else len(source)
-    if name == "br" or (name in _BLOCK and not _at_line_start(text)):
-        text.append("\n")
-    elif name in ("td", "th") and not _at_line_start(text) and not text[-1].endswith(" "):
-        text.append(" ")
-    return _after(source, ">", opening)
-
-
-def _after(source: str, mark: str, start: int) -> int:
-    """The position behind the next `mark`, or the end of the source: unclosed markup hides what follows."""
-    position = source.find(mark, start)
-    return len(source) if position < 0 else position + len(mark)
+def quoted_mails(quoted: tuple[TextLine, ...]) -> tuple[tuple[TextLine, ...], ...]:
+    """The mails that a quote is made of, newest first: a forwarded mail may itself quote one."""
+    starts = [number for number in range(len(quoted)) if _starts_quoted_mail(quoted, number)]
+    bounds = [0, *starts, len(quoted)]  # a ruled line and the block below it make two; the first holds nothing
+    return tuple(quoted[start:end] for start, end in pairwise(bounds) if start < end)

@@ -35,6 +35,10 @@ _SAFE_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others un
 _WORKBOOK_PART = "[Content_Types].xml"
 _WORKBOOK_TYPE = b"spreadsheetml.sheet.main+xml"  # ECMA-376-1 15.2; not that of a macro workbook
 _LONGEST_WORKBOOK_PART = 1 << 20
+# MS-OFFMACRO2 2.1, 2.2: the parts of a VBA project and of macro sheets, and the types of a workbook that has them.
+_MACRO_TYPES = re.compile(rb"macroenabled|vbaproject|macrosheet", re.IGNORECASE)
+_MACRO_PARTS = re.compile(r"vbaproject|vbadata|macrosheets/", re.IGNORECASE)
+_LINKED_FILES = "xl/externallinks/"  # ECMA-376-1 18.14
 
 # MS-CFB 2.2 and MS-OFFCRYPTO 2.3: compound file, and the stream an encrypted .xlsx lives in.
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -45,6 +49,15 @@ _BOOK_STREAMS = ("Workbook".encode("utf-16-le"), "Book".encode("utf-16-le"))
 _BIFF_GLOBALS = re.compile(rb"\x09\x08([\x08\x10])\x00\x00[\x05\x06]\x05\x00")
 _BIFF_WRITE_PROTECT = b"\x86\x00"
 _BIFF_FILE_PASS = b"\x2f\x00"
+_VBA_STREAM = "_VBA_PROJECT".encode("utf-16-le")  # MS-OVBA 2.2.1
+
+# MS-OXTNEF 2.1.1.1: the signature of the stream that Outlook's rich text format travels in.
+_TNEF_MAGIC = b"\x78\x9f\x3e\x22"
+_TNEF_NAME = "winmail.dat"
+_TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
+# RFC 8551 3.2: the whole mail, enveloped or signed as one; RFC 3156 4: encrypted with PGP.
+_ENCRYPTED_TYPES = ("application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted")
+_SIGNATURE_TYPES = ("application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +83,37 @@ def _marks() -> _Marks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagramChoice:
-    """The system diagram, or the code of the rule that says why there is none."""
+    """The system diagram, or the code of the rule that says why there is none.
+
+    `external_links`: the workbook refers to files that did not come with it.
+    """
 
     file: MailAttachment | None = None
     broken_rule: str | None = None
+    external_links: bool = False
 
 
 def same_name(left: str, right: str) -> bool:
     """Whether two file names are the same text: some systems write their marks as characters of their own."""
     return unicodedata.normalize("NFC", left) == unicodedata.normalize("NFC", right)
+
+
+def is_rich_text(files: Iterable[MailAttachment]) -> bool:
+    """Whether the mail came as a winmail.dat, which hides text and files from everybody but Outlook."""
+    return any(
+        file.content_type in _TNEF_TYPES or file.name.casefold() == _TNEF_NAME or file.content.startswith(_TNEF_MAGIC)
+        for file in files
+    )
+
+
+def is_encrypted_mail(files: Iterable[MailAttachment]) -> bool:
+    """Whether the text of the mail is inside an S/MIME or PGP envelope."""
+    return any(file.content_type in _ENCRYPTED_TYPES for file in files)
+
+
+def is_signature(file: MailAttachment) -> bool:
+    """Whether a file is the signature of the mail: it proves something of the mail and is no file of it."""
+    return file.content_type in _SIGNATURE_TYPES
 
 
 def choose_diagram(
@@ -98,7 +133,17 @@ def choose_diagram(
     if not found:
         return DiagramChoice(broken_rule=_why_absent(present, named=named, text=text))
     broken = workbook_problem(found[0], limits)
-    return DiagramChoice(broken_rule=broken) if broken else DiagramChoice(file=found[0])
+    if broken:
+        return DiagramChoice(broken_rule=broken)
+    return DiagramChoice(file=found[0], external_links=_refers_to_files(found[0]))
+
+
+def _refers_to_files(workbook: MailAttachment) -> bool:
+    """Of an .xlsx that opens: whether cells of it come from other workbooks."""
+    if not workbook.content.startswith(_ZIP_MAGIC):
+        return False
+    with zipfile.ZipFile(io.BytesIO(workbook.content)) as package:
+        return any(name.lower().startswith(_LINKED_FILES) for name in package.namelist())
 
 
 def _called_diagram(files: tuple[MailAttachment, ...]) -> tuple[MailAttachment, ...]:
@@ -150,7 +195,9 @@ def _binary_workbook_problem(content: bytes) -> str | None:
     following = begin.start() + 4 + begin[1][0]
     if content[following : following + 2] == _BIFF_WRITE_PROTECT:
         following += 4
-    return "diagram_encrypted" if content[following : following + 2] == _BIFF_FILE_PASS else None
+    if content[following : following + 2] == _BIFF_FILE_PASS:
+        return "diagram_encrypted"
+    return "diagram_macro" if _VBA_STREAM in content else None
 
 
 def _packaged_workbook_problem(content: bytes, limits: ApplicationLimits) -> str | None:
@@ -198,4 +245,6 @@ def _parts_problem(package: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> 
                 types = beginning
             while part.read(_READ_SIZE):
                 pass
+    if _MACRO_TYPES.search(types) or any(_MACRO_PARTS.search(member.filename) for member in members):
+        return "diagram_macro"
     return None if _WORKBOOK_TYPE in types else "diagram_unreadable"

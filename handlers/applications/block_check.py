@@ -63,13 +63,18 @@ class BlockCheck:
                 given=self._values.get(key, "") if given is None else given,
                 example=example_for(spec, self.context) if example is None else example,
                 context=self.context,
-                **names,
+                **{"choices": "、".join(spec.choices), **names},
             ),
         )
 
-    def replace_error(self, key: str, code: str, *, example: str | None = None) -> None:
+    def replace_error(self, key: str, code: str, *, example: str | None = None, given: str | None = None) -> None:
         """Report a broken rule that says more than whatever was reported of the field before."""
         self._errors.pop(key, None)
+        self.fail(key, code, example=example, given=given)
+
+    def fail_alone(self, key: str, code: str, *, example: str) -> None:
+        """Report one broken rule and nothing else of this block."""
+        self._errors.clear()
         self.fail(key, code, example=example)
 
     def require(self, key: str) -> None:
@@ -109,7 +114,7 @@ class BlockCheck:
         self.fail(spec.key, "joined_name", parts=parts)
 
     def _check_field(self, spec: FieldSpec, *, needed: bool) -> None:
-        if spec.key in self._errors:
+        if spec.key in self._errors or spec.key in self.block.carried:
             return
         value = self._values.get(spec.key)
         if value:

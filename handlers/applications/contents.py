@@ -75,9 +75,27 @@ class Attendant(_Model):
     person: Person | None = None
 
 
+LINE_COLUMNS = (
+    "line_class", "connection", "edifact", "line_type", "access_speed", "wiring", "maintenance_hours", "site_option",
+    "shared_with_other_offices",
+)  # fmt: skip
+_NEEDED = "要"
+_YES = "あり"
+
+
+class ItemChange(_Model):
+    """An item without a screen of its own (変更前, 変更後), by its code."""
+
+    code: str
+    before: str
+    after: str
+
+
 class LineChange(_Model):
     """What is asked of one line (one 【回線・論理端末】). Counts are numbers to add; None: not given.
 
+    A line that is added has no router number yet. Its columns, 区分 to 他事業所と共用, are what is new of it: all of
+    them for a line that is added, those that change for one that exists; the words are those of the form.
     `construction_date_given` keeps what the form said where `construction_date` was replaced.
     `addresses_of_new_servers` has one number for each new SMTP server, extras on the first.
     """
@@ -86,6 +104,15 @@ class LineChange(_Model):
     action: LineAction
     construction_date: date
     construction_date_given: date
+    line_class: str | None = None
+    connection: str | None = None
+    edifact: str | None = None
+    line_type: str | None = None
+    access_speed: str | None = None
+    wiring: str | None = None
+    maintenance_hours: str | None = None
+    site_option: str | None = None
+    shared_with_other_offices: str | None = None
     interactive_terminals: int | None = None
     gateway_servers: int | None = None
     smtp_servers: int | None = None
@@ -93,6 +120,26 @@ class LineChange(_Model):
     addresses_of_new_servers: tuple[int, ...] = ()
     target_terminal: str | None = None
     terminals_to_delete: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that were given, by their key."""
+        return {key: value for key in LINE_COLUMNS if (value := getattr(self, key)) is not None}
+
+    @property
+    def has_line_work(self) -> bool:
+        """Whether more than terminals changes: the date of work is then a wish of its own."""
+        return self.action is not LineAction.CHANGE or bool(self.columns)
+
+    @property
+    def needs_edifact(self) -> bool | None:
+        """EDIFACTの要否; None when it was not given."""
+        return None if self.edifact is None else self.edifact == _NEEDED
+
+    @property
+    def is_shared(self) -> bool | None:
+        """他事業所と共用; None when it was not given."""
+        return None if self.shared_with_other_offices is None else self.shared_with_other_offices == _YES
 
     @property
     def addresses_for_target(self) -> int:
@@ -122,6 +169,7 @@ class ApplicationContents(_Model):
     office_code: str
     items: tuple[str, ...]
     other_items: tuple[str, ...] = ()
+    item_changes: tuple[ItemChange, ...] = ()
     desired_start_date: date
     reason: str
     applicant: Applicant
@@ -143,6 +191,11 @@ class ApplicationContents(_Model):
     def needs_system_settings(self) -> bool:
         """Whether an application for system settings has to follow, with its deadline."""
         return any(item.settings for item in self.chosen_items)
+
+    @property
+    def needs_inquiry(self) -> bool:
+        """Whether the center wants to be asked before: every other item but 契約解除・事業所廃止."""
+        return any(item.inquiry for item in self.chosen_items)
 
     def to_json(self) -> str:
         """The application as JSON with keys in the order of the model; equal applications give equal text."""

@@ -27,6 +27,8 @@ _OFFICE_CODE = re.compile(r"[0-9A-Z]{1,17}")
 _ROUTER_NUMBER = re.compile(r"[0-9]{1,20}")
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _TERMINAL_NAME = re.compile(r"[0-9A-Z]{6}")
+_ACCESS_SPEED = re.compile(r"[1-9][0-9]{0,3}(?:\.[0-9]{1,2})? ?[kMG]bps")
+_LONGEST_LINE_TEXT = 200  # characters; the column of the store
 _JOINED_NAME = re.compile(r"([^\s]+)[ \u3000]([^\s]+)")
 _WIDE = frozenset(("W", "F"))
 _NOT_SHOWN = frozenset(("Cc", "Cs", "Co", "Cn", "Zl", "Zp"))
@@ -118,9 +120,8 @@ def _matches(pattern: re.Pattern[str], code: str) -> Validator:
     return lambda value, _context: None if pattern.fullmatch(value) else code
 
 
-def _is_one_of(choices: Mapping[str, str | None], code: str) -> Validator:
-    """`choices` maps a value to None, or to the rule that refuses it although it is a value of the form."""
-    return lambda value, _context: choices.get(value, code)
+def _application_class(value: str, _context: RuleContext) -> str | None:
+    return {"変更申込": None, "新規申込": "new_application"}.get(value, "application_class")
 
 
 def _full_width(value: str, _context: RuleContext) -> str | None:
@@ -146,6 +147,10 @@ def _date(value: str, context: RuleContext) -> str | None:
 
 def _long_text(value: str, context: RuleContext) -> str | None:
     return None if text_length(value) <= context.limits.longest_text else "long_text"
+
+
+def _line_text(value: str, _context: RuleContext) -> str | None:
+    return None if text_length(value) <= _LONGEST_LINE_TEXT else "line_text"
 
 
 def _count(value: str, context: RuleContext) -> str | None:
@@ -184,18 +189,15 @@ def _other_items(value: str, _context: RuleContext) -> str | None:
     return None if all(item and item.other for item in found) else "items_mixed"
 
 
-def _never_given(code: str) -> Validator:
-    return lambda _value, _context: code
-
-
 def _anything(_value: str, _context: RuleContext) -> str | None:
     return None
 
 
+# A field with choices was compared with them before its validator is asked.
 VALIDATORS: Mapping[str, Validator] = {
-    "any_text": _anything,
-    "application_class": _is_one_of({"変更申込": None, "新規申込": "new_application"}, "application_class"),
-    "attendant": _is_one_of({"工事事務担当者に同じ": None, "その他": None}, "attendant"),
+    "access_speed": _matches(_ACCESS_SPEED, "access_speed"),
+    "application_class": _application_class,
+    "attendant": _anything,
     "count": _count,
     "date": _date,
     "email": _email,
@@ -203,12 +205,12 @@ VALIDATORS: Mapping[str, Validator] = {
     "file_names": _anything,
     "full_width": _full_width,
     "full_width_kana": _matches(_KANA, "full_width_kana"),
+    "item_change": _anything,
     "items": _items,
     "joined_name": _joined_name,
-    "line_action": _is_one_of(
-        {"変更": None, "追加": "line_action_not_by_mail", "廃止": "line_action_not_by_mail"}, "line_action"
-    ),
-    "line_column": _never_given("line_column"),
+    "line_action": _anything,
+    "line_text": _line_text,
+    "line_word": _anything,
     "long_text": _long_text,
     "office_code": _matches(_OFFICE_CODE, "office_code"),
     "other_items": _other_items,
@@ -216,8 +218,24 @@ VALIDATORS: Mapping[str, Validator] = {
     "router_number": _router_number,
     "terminal_name": _terminal_name,
     "terminal_names": _terminal_names,
-    "yes_or_no": _is_one_of({"なし": None, "あり": None}, "yes_or_no"),
+    "yes_or_no": _anything,
 }
+
+
+# What a machine may know of a rule beforehand; the validators decide.
+_PATTERNS = {
+    "access_speed": _ACCESS_SPEED,
+    "office_code": _OFFICE_CODE,
+    "phone": _PHONE,
+    "router_number": _ROUTER_NUMBER,
+    "terminal_name": _TERMINAL_NAME,
+}
+
+
+def value_pattern(rule: str) -> str | None:
+    """The regular expression that a value under this rule matches as a whole, where one says it all."""
+    pattern = _PATTERNS.get(rule)
+    return f"^{pattern.pattern}$" if pattern else None
 
 
 def broken_rule(spec: FieldSpec, value: str, context: RuleContext) -> str | None:
@@ -226,6 +244,8 @@ def broken_rule(spec: FieldSpec, value: str, context: RuleContext) -> str | None
         return "control_characters"
     if "\n" in value and not spec.lines:
         return "one_line"
+    if spec.choices and value not in spec.choices:
+        return spec.rule
     return VALIDATORS[spec.rule](value, context)
 
 
@@ -264,13 +284,14 @@ def field_error(
 
 def field_rule(spec: FieldSpec, context: RuleContext) -> tuple[str, str]:
     """What the rule of a field asks, in Japanese and English."""
-    words, known = _rule_words()[spec.rule], _names_in_force(context)
+    words, known = _rule_words()[spec.rule], {**_names_in_force(context), "choices": "、".join(spec.choices)}
     return words["rule_ja"].format_map(known), words["rule_en"].format_map(known)
 
 
 def _names_in_force(context: RuleContext) -> dict[str, object]:
     return {
         "greatest_count": context.limits.greatest_count,
+        "longest_line_text": _LONGEST_LINE_TEXT,
         "longest_text": context.limits.longest_text,
         "most_lines": context.limits.most_lines,
         "today": slash_date(context.today),

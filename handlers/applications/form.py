@@ -2,20 +2,23 @@
 
 A label counts only inside its own section. A value runs on to the next label of its section or the next
 section, as it was written. `【以上】` and a signature mark end the form; lines beginning with `#` are notes.
-The same label twice in a section is reported, never decided.
+The same label twice in a section is reported, never decided. A cell of a table ends a label as a colon does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from handlers.applications.form_layout import FieldSpec, FormLayout, SectionSpec, fold_label
 from handlers.mail_text import SIGNATURE_MARK, TextLine, join_lines
 
 _SECTION = re.compile(r"\s*【([^【】]{1,100})】\s*")
-_LABEL = re.compile(r"([^:：﹕︓∶ː]{1,100})[:：﹕︓∶ː](.*)", re.DOTALL)
+_LABEL_MARKS = (
+    re.compile(r"\t*+([^:：﹕︓∶ː]{1,100})[:：﹕︓∶ː](.*)", re.DOTALL),
+    re.compile(r"\t*+([^\t]{1,100})\t(.*)", re.DOTALL),
+)
 _NOTE_MARK = "#"
 _END_OF_FORM = "以上"
 
@@ -25,7 +28,7 @@ class FormBlock:
     """One section as filled in: what stands under each label, by the key of the field; nothing when empty.
 
     `number` counts the blocks of a section that repeats, from 1; `repeated` maps a label written more than
-    once to what was found there, in order.
+    once to what was found there, in order. `carried`: the fields that come from an application checked before.
     """
 
     section: SectionSpec
@@ -33,6 +36,7 @@ class FormBlock:
     values: Mapping[str, str] = field(default_factory=dict)
     repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stray: str = ""
+    carried: frozenset[str] = frozenset()
 
     def value(self, key: str) -> str:
         """The value, or an empty text when it is not given."""
@@ -41,12 +45,21 @@ class FormBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedForm:
-    """Every section that was found, in the order of the form layout; empty when there was none."""
+    """Every section that was found, in the order of the form layout; empty when there was none.
+
+    `unplaced`: labels above the first heading that stand in several sections, with what was written behind them.
+    """
 
     blocks: tuple[FormBlock, ...]
+    unplaced: tuple[tuple[str, str], ...] = ()
 
     def of(self, section: str) -> tuple[FormBlock, ...]:
         return tuple(block for block in self.blocks if block.section.key == section)
+
+    @property
+    def is_filled_in(self) -> bool:
+        """Whether anything stands under any label."""
+        return any(block.values or block.repeated for block in self.blocks)
 
 
 @dataclass(slots=True)
@@ -72,7 +85,9 @@ class _OpenForm:
 
     blocks: list[_OpenBlock] = field(default_factory=list)
     latest: dict[str, _OpenBlock] = field(default_factory=dict)
+    unplaced: list[tuple[str, str]] = field(default_factory=list)
     current: _OpenBlock | None = None
+    has_heading: bool = False
 
     def enter(self, section: SectionSpec) -> None:
         """Begin a block, or go on with that of a section that may not repeat: a label in both counts as twice."""
@@ -84,21 +99,31 @@ class _OpenForm:
         self.current = block
 
 
-def parse_form(lines: Iterable[TextLine], layout: FormLayout) -> ParsedForm:
-    """Read the form out of the new text of a mail."""
+def parse_form(lines: Iterable[TextLine], layout: FormLayout, *, loose: bool = False) -> ParsedForm:
+    """Read the form out of the new text of a mail.
+
+    `loose`: above the first heading, a label that only one section has counts as well, as people write amendments.
+    """
     form = _OpenForm()
     for line in _without_notes(lines):
-        if line.text == SIGNATURE_MARK:
+        if line.text.replace("\xa0", " ") == SIGNATURE_MARK:
             break
-        heading = _SECTION.fullmatch(line.text)
+        first_cell, _, rest = line.text.partition("\t")
+        heading = _SECTION.fullmatch(first_cell)
         name = fold_label(heading.group(1)) if heading else ""
         if name == _END_OF_FORM:
             break
         if name in layout.by_fold:
+            form.has_heading = True
             form.enter(layout.by_fold[name])
+            line = TextLine(rest, wrapped=line.wrapped)  # noqa: PLW2901 - the row of a table goes on
+            if not rest.strip():
+                continue
+        if loose and not form.has_heading:
+            _read_loose_line(form, line, layout)
         elif form.current:
-            _read_line(form.current, line, layout)
-    return ParsedForm(blocks=_closed_blocks(form.blocks, layout))
+            _read_line(form.current, line, layout.labels_by_fold[form.current.section.key])
+    return ParsedForm(blocks=_closed_blocks(form.blocks, layout), unplaced=tuple(form.unplaced))
 
 
 def _without_notes(lines: Iterable[TextLine]) -> Iterable[TextLine]:
@@ -111,13 +136,45 @@ def _without_notes(lines: Iterable[TextLine]) -> Iterable[TextLine]:
             yield line
 
 
-def _read_line(block: _OpenBlock, line: TextLine, layout: FormLayout) -> None:
-    parts = _LABEL.fullmatch(line.text)
-    spec = layout.labels_by_fold[block.section.key].get(fold_label(parts.group(1))) if parts else None
-    if parts and spec:
-        block.begin(spec, TextLine(parts.group(2), wrapped=line.wrapped))
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """The known label that a line begins with, and what follows it."""
+
+    fold: str
+    written: str
+    value: str
+
+
+def _label(text: str, known: Container[str]) -> _Label | None:
+    for mark in _LABEL_MARKS:
+        parts = mark.fullmatch(text)
+        if parts and (fold := fold_label(parts.group(1))) in known:
+            return _Label(fold, parts.group(1).strip(), parts.group(2))
+    return None
+
+
+def _read_line(block: _OpenBlock, line: TextLine, labels: Mapping[str, FieldSpec]) -> None:
+    found = _label(line.text, labels)
+    if found:
+        block.begin(labels[found.fold], TextLine(found.value, wrapped=line.wrapped))
     else:
         block.go_on(line)
+
+
+def _read_loose_line(form: _OpenForm, line: TextLine, layout: FormLayout) -> None:
+    """A line above the first heading: it begins a field of the only section with that label, or goes on with one."""
+    found = _label(line.text, layout.sections_of_label)
+    sections = layout.sections_of_label[found.fold] if found else ()
+    if found and len(sections) > 1:
+        form.current = None
+        form.unplaced.append((found.written, found.value.strip()))
+        return
+    if sections and (form.current is None or form.current.section is not sections[0]):
+        form.current = form.latest.get(sections[0].key)
+        if form.current is None:
+            form.enter(sections[0])
+    if form.current:
+        _read_line(form.current, line, layout.labels_by_fold[form.current.section.key])
 
 
 def _closed_blocks(blocks: list[_OpenBlock], layout: FormLayout) -> tuple[FormBlock, ...]:

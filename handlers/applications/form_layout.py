@@ -15,13 +15,25 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
-_SPACES = re.compile(r"\s+")
+# What keyboards and mailers write for one another: hyphens and the long vowel mark, wave dashes, middle dots.
+_LOOK_ALIKES = str.maketrans(
+    {
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u2500\u30fc", "-"),
+        **dict.fromkeys("\u301c\u223c\u2053", "~"),
+        **dict.fromkeys("\u00b7\u2022\u2027\u22c5", "\u30fb"),
+    }
+)
+# Spaces, and characters without a width: soft hyphen, zero-width space and joiners, byte order mark.
+_UNSEEN = re.compile("[\\s\u00ad\u200b-\u200f\u2060\ufeff]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSpec:
-    """One label of a section. `lines`: the value may take several lines. `joins`: it is two fields in one."""
+    """One label of a section. `lines`: the value may take several lines. `joins`: it is two fields in one.
+
+    `choices` are the words that may stand there. `when` says in words when a field is needed that is neither always
+    required nor always free.
+    """
 
     key: str
     label: str
@@ -29,13 +41,18 @@ class FieldSpec:
     example: str
     required: bool = False
     lines: bool = False
+    when: str = ""
+    choices: tuple[str, ...] = ()
     joins: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SectionSpec:
-    """One section. `needed_for` is the part of an item that makes it necessary; None: always needed."""
+    """One section. `needed_for` is the part of an item that makes it necessary; None: always needed.
+
+    `item` is the code of the item that a section of 変更前 and 変更後 belongs to; empty for every other section.
+    """
 
     key: str
     name: str
@@ -43,6 +60,7 @@ class SectionSpec:
     needed_for: str | None = None
     repeats: bool = False
     aliases: tuple[str, ...] = ()
+    item: str = ""
 
     def field(self, key: str) -> FieldSpec:
         return next(field for field in self.fields if field.key == key)
@@ -50,11 +68,15 @@ class SectionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormLayout:
-    """The whole form, with its sections and labels found by fold."""
+    """The whole form, with its sections and labels found by fold.
+
+    `sections_of_label` names every section in which a label stands.
+    """
 
     sections: tuple[SectionSpec, ...]
     by_fold: Mapping[str, SectionSpec]
     labels_by_fold: Mapping[str, Mapping[str, FieldSpec]]  # section key -> fold -> field
+    sections_of_label: Mapping[str, tuple[SectionSpec, ...]]  # fold -> sections
 
     def section(self, key: str) -> SectionSpec:
         return next(section for section in self.sections if section.key == key)
@@ -62,7 +84,7 @@ class FormLayout:
 
 def fold_label(text: str) -> str:
     """`text` as labels and section names are compared."""
-    return _SPACES.sub("", unicodedata.normalize("NFKC", text).translate(_DASHES)).casefold()
+    return _UNSEEN.sub("", unicodedata.normalize("NFKC", text).translate(_LOOK_ALIKES)).casefold()
 
 
 def read_data(name: str) -> dict[str, Any]:
@@ -74,34 +96,49 @@ def read_data(name: str) -> dict[str, Any]:
 def form_layout() -> FormLayout:
     """The layout in force; read once."""
     sections = tuple(_section(row) for row in read_data("form.toml")["section"])
-    sections += tuple(_item_section(name) for name in _item_names_without_screen())
+    sections += tuple(_item_section(row) for row in _items_without_screen())
+    labels = {section.key: _labels(section) for section in sections}
+    places: dict[str, tuple[SectionSpec, ...]] = {}
+    for section in sections:
+        for fold in labels[section.key]:
+            places[fold] = (*places.get(fold, ()), section)
     return FormLayout(
         sections=sections,
         by_fold={fold_label(name): section for section in sections for name in (section.name, *section.aliases)},
-        labels_by_fold={section.key: _labels(section) for section in sections},
+        labels_by_fold=labels,
+        sections_of_label=places,
     )
 
 
 def _section(row: dict[str, Any]) -> SectionSpec:
     fields = tuple(
-        FieldSpec(**{**field, "joins": tuple(field.get("joins", ())), "aliases": tuple(field.get("aliases", ()))})
-        for field in row["fields"]
+        FieldSpec(**{**field, **_as_tuples(field, "joins", "aliases", "choices")}) for field in row["fields"]
     )
-    return SectionSpec(**{**row, "fields": fields, "aliases": tuple(row.get("aliases", ()))})
+    return SectionSpec(**{**row, "fields": fields, **_as_tuples(row, "aliases")})
 
 
-def _item_names_without_screen() -> list[str]:
+def _as_tuples(row: dict[str, Any], *keys: str) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(row.get(key, ())) for key in keys}
+
+
+def _items_without_screen() -> list[dict[str, Any]]:
     items = read_data("items.toml")
-    return [row["name"] for kind in ("ordinary", "other") for row in items[kind] if not row.get("needs")]
+    return [row for kind in ("ordinary", "other") for row in items[kind] if not row.get("needs")]
 
 
-def _item_section(name: str) -> SectionSpec:
+def _item_section(row: dict[str, Any]) -> SectionSpec:
     """【item】 with what is to be changed, for an item that has no section of its own kind."""
     fields = tuple(
-        FieldSpec(key=key, label=label, rule="any_text", example="", lines=True)
+        FieldSpec(key=key, label=label, rule="item_change", example=row[key], lines=True, required=True)
         for key, label in (("before", "変更前"), ("after", "変更後"))
     )
-    return SectionSpec(key=f"item:{name}", name=name, fields=fields)
+    return SectionSpec(
+        key=f"item:{row['code']}",
+        name=row["name"],
+        fields=fields,
+        item=row["code"],
+        aliases=tuple(row.get("aliases", ())),
+    )
 
 
 def _labels(section: SectionSpec) -> dict[str, FieldSpec]:

@@ -12,15 +12,17 @@ from functools import cache
 
 from handlers.applications.form_layout import read_data
 
+_LISTS = ("needs", "warnings", "notice_words", "aliases")
 _HALF_WIDTH_BRACKETS = str.maketrans("（）", "()")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One check box. `needs`: the parts of the form it makes necessary. `by_mail`: taken from a mail.
+    """One check box. `needs`: the parts of the form it makes necessary; none: it is written as 変更前 and 変更後.
 
-    `settings`: an application for system settings has to follow. `other`: one of the seven of
-    その他の契約変更, which exclude the ordinary ones.
+    `settings`: an application for system settings has to follow. `inquiry`: the center is to be asked before.
+    `warnings` are told of every application for it, `notice` where its section holds one of `notice_words`.
+    `other`: one of the seven of その他の契約変更, which exclude the ordinary ones.
     """
 
     code: str
@@ -28,9 +30,19 @@ class Item:
     group: str = "その他の契約変更"
     needs: tuple[str, ...] = ()
     settings: bool = False
-    by_mail: bool = False
+    inquiry: bool = False
     other: bool = False
+    warnings: tuple[str, ...] = ()
+    notice: str = ""
+    notice_words: tuple[str, ...] = ()
+    before: str = ""
+    after: str = ""
     aliases: tuple[str, ...] = ()
+
+    @property
+    def has_section(self) -> bool:
+        """Whether it is written as 変更前 and 変更後 in a section of its name."""
+        return not self.needs
 
 
 @cache
@@ -38,17 +50,7 @@ def all_items() -> Mapping[str, Item]:
     """Every item by its code, in the order of the form."""
     data = read_data("items.toml")
     rows = [(row, False) for row in data["ordinary"]] + [(row, True) for row in data["other"]]
-    items = (
-        Item(
-            **{
-                **row,
-                "needs": tuple(row.get("needs", ())),
-                "aliases": tuple(row.get("aliases", ())),
-                "other": other,
-            }
-        )
-        for row, other in rows
-    )
+    items = (Item(**{**row, **{key: tuple(row.get(key, ())) for key in _LISTS}, "other": other}) for row, other in rows)
     return {item.code: item for item in items}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.mail_text import TextLine, header_text, join_lines, plain_text, split_quotes, text_lines
+from handlers.mail_text import TextLine, header_text, join_lines, quoted_mails, split_quotes, text_lines
 
 
 def word(charset: str, content: bytes) -> bytes:
@@ -86,7 +86,17 @@ class TestQuotes:
         assert self.split("> old\n>> older\n> > older") == ("", "old")
 
     @pytest.mark.parametrize(
-        "mark", ["-----Original Message-----", "-----元のメッセージ-----", "---- 転送メッセージ ----"]
+        "mark",
+        [
+            "-----Original Message-----",
+            "-----元のメッセージ-----",
+            "---- 転送メッセージ ----",
+            "-------- Forwarded Message --------",
+            "---------- Forwarded message ---------",
+            "----- Forwarded by 花子/通関 on 2026/11/24 -----",
+            "Begin forwarded message:",
+            "転送されたメッセージ：",
+        ],
     )
     def test_everything_below_the_mark_of_outlook_is_a_quote(self, mark):
         assert self.split(f"new\n{mark}\n差出人: x\nold") == ("new", f"{mark}\n差出人: x\nold")
@@ -96,34 +106,48 @@ class TestQuotes:
         assert self.split(f"new\n{block}") == ("new", block)
         assert self.split("new\n**From:** a\n**Sent:** b\n**To:** c\nold")[0] == "new"
 
-    def test_one_such_line_is_no_quote(self):
-        text = "件名: 追加\n宛先: 係\n理由"
-        assert self.split(text) == (text, "")
+    def test_a_block_may_have_empty_lines_and_long_lists_of_recipients(self):
+        block = "*From:* a\n\n*Date:* b\n*To:* c, d,\n e, f\n\n*Subject:* g\nold"
+        assert self.split(f"new\n{block}") == ("new", block)
 
-
-class TestPlainText:
     @pytest.mark.parametrize(
-        ("source", "text"),
+        "text",
         [
-            ("a<br>b<BR/>c", "a\nb\nc"),
-            ("<div>a</div><div><br></div><div>b</div>c", "a\n\nb\nc"),
-            ("<p>a</p>\n<p>b</p>\n", "a\nb\n"),
-            ("<table><tr><td>電話番号:</td><td>0301234567</td></tr></table>", "電話番号: 0301234567\n"),
-            ("<head><title>x</title></head>a<script>if (a<b) c</script><STYLE>d</style >b", "ab"),
-            ("a&nbsp;b&amp;&lt;&#x3042;", "a b&<あ"),
-            ("シス\n  テム and\n more", "システム and more"),
-            ("<!-- <p>a</p> -->b<!DOCTYPE html><?xml ?>c", "bc"),
-            ("1 < 2 <3", "1 < 2 <3"),
-            ("a<span title='x'>b</span>", "ab"),
-            ("a<script>b", "a"),
-            ("a<p b", "a\n"),
-            ("a<!-- b", "a"),
+            "件名: 追加\n宛先: 係\n理由",
+            "宛先: 係\n件名: 追加\n日時: 明日\n理由",
+            "差出人: a\n宛先: b\n" + "\n" * 8 + "件名: c",
         ],
     )
-    def test_what_is_seen_is_what_is_read(self, source, text):
-        assert plain_text(source) == text
+    def test_without_an_author_or_a_block_there_is_no_quote(self, text):
+        assert self.split(text) == (text, "")
 
-    @settings(deadline=None)
-    @given(st.text(st.sampled_from("<>/!-?aApdivbr script&;\n あ\"'")))
-    def test_any_markup_is_read(self, source):
-        assert isinstance(plain_text(source), str)
+    def test_a_ruled_line_belongs_to_the_block_below_it_alone(self):
+        block = "差出人: a\n送信日時: b\n宛先: c\nold"
+        assert self.split(f"new\n{'_' * 32}\n{block}") == ("new", f"{'_' * 32}\n{block}")
+        assert self.split(f"new\n{'_' * 32}") == (f"new\n{'_' * 32}", "")
+
+    @pytest.mark.parametrize(
+        "attribution",
+        [
+            "2026年11月24日(火) 10:00 NSS <nss@nss.center.example>:",
+            "On Tue, Nov 24, 2026 at 10:00 AM NSS <nss@nss.center.example> wrote:\n",
+            "On Tue, Nov 24, 2026 at 10:00 AM NSS\n<nss@nss.center.example> wrote:\n",
+            "2026/11/24 10:00、NSSのメール:\n",
+            "花子さんは書きました：",
+        ],
+    )
+    def test_the_line_that_introduces_a_quote_is_part_of_it(self, attribution):
+        assert self.split(f"備考: x\n{attribution}\n> old") == ("備考: x", f"{attribution}\nold")
+
+    @pytest.mark.parametrize("text", ["連絡先: a@b.example", "理由:", "<a@b.example>:\n\n\n\nx"])
+    def test_any_other_line_above_a_quote_is_new(self, text):
+        assert self.split(f"{text}\n> old") == (text, "old")
+
+    def test_a_quote_is_parted_into_the_mails_it_holds(self):
+        text = "-----Original Message-----\na\nFrom: x\nSent: y\nTo: z\nb"
+        _, quoted = split_quotes(lines(text))
+        assert [join_lines(one) for one in quoted_mails(quoted)] == [
+            "-----Original Message-----\na",
+            "From: x\nSent: y\nTo: z\nb",
+        ]
+        assert quoted_mails(()) == ()

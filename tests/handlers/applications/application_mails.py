@@ -15,6 +15,7 @@ from pathlib import Path
 import openpyxl
 
 from handlers.applications.checks import Accepted, Invalid, read_application
+from handlers.applications.contents import ApplicationContents
 from handlers.applications.field_rules import ApplicationLimits, OfficeFacts
 from handlers.mail import InboundMail
 
@@ -73,9 +74,14 @@ def mail_with(text: str = FORM, files: Sequence[tuple[str, bytes]] | None = None
 
 
 def read(
-    raw: bytes, *, limits: ApplicationLimits | None = None, schedule: frozenset[date] = frozenset()
+    raw: bytes,
+    *,
+    limits: ApplicationLimits | None = None,
+    schedule: frozenset[date] = frozenset(),
+    base: ApplicationContents | None = None,
+    today: date = TODAY,
 ) -> Accepted | Invalid:
-    return read_application(inbound(raw), REGISTER.get, today=TODAY, limits=limits, schedule=schedule)
+    return read_application(inbound(raw), REGISTER.get, today=today, limits=limits, schedule=schedule, base=base)
 
 
 def accepted(raw: bytes, **options) -> Accepted:
@@ -84,9 +90,9 @@ def accepted(raw: bytes, **options) -> Accepted:
     return outcome
 
 
-def broken_places(raw: bytes) -> list[str]:
+def broken_places(raw: bytes, **options) -> list[str]:
     """Every error of a mail as section/label: rule."""
-    outcome = read(raw)
+    outcome = read(raw, **options)
     assert isinstance(outcome, Invalid)
     return [f"{error.section}/{error.label}: {error.code}" for error in outcome.errors]
 
@@ -141,6 +147,14 @@ def compound_file(stream: str, content: bytes) -> bytes:
     return header.ljust(512, b"\x00") + content.ljust(512, b"\x00") + entry.ljust(512, b"\x00")
 
 
+def macro_workbook(part: str) -> bytes:
+    """A workbook with one part more."""
+    content = io.BytesIO(workbook())
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr(part, b"x")
+    return content.getvalue()
+
+
 def bomb() -> bytes:
     """A workbook that unpacks to more than the limit."""
     return package({"[Content_Types].xml": b"<Types/>", "xl/sheet1.xml": b" " * (65 << 20)})
@@ -156,6 +170,8 @@ FILE_KINDS: dict[str, Callable[[], bytes]] = {
     "cut": lambda: workbook()[:-400],
     "empty": lambda: b"",
     "text": "構成図は別途お送りします".encode,
+    "macro-workbook": lambda: macro_workbook("xl/vbaProject.bin"),
+    "winmail": lambda: b"\x78\x9f\x3e\x22\x01\x00",
     "bomb": bomb,
     "many": lambda: package({f"xl/{number}.xml": b"" for number in range(2001)}),
     "document": lambda: package({"[Content_Types].xml": b"wordprocessingml.document.main+xml"}),

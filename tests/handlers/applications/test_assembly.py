@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from handlers.applications.assembly import CheckedForm, assemble
+from handlers.applications.attachments import DiagramChoice
 from handlers.applications.block_check import BlockCheck
 from handlers.applications.field_rules import ApplicationLimits, RuleContext
 from handlers.applications.form import FormBlock, ParsedForm
@@ -22,7 +23,8 @@ def test_a_form_that_was_not_checked_is_not_made_an_application():
         work=empty["work"],
         remarks=empty["remarks"],
         files=empty["attachments"],
+        items=(),
         parsed=ParsedForm(blocks=()),
     )
     with pytest.raises(ValueError, match="not checked"):
-        assemble(form, diagram=None, files=())
+        assemble(form, diagram=DiagramChoice(), files=())

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.applications.attachments import choose_diagram, same_name, workbook_problem
+from handlers.applications.attachments import (
+    choose_diagram,
+    is_encrypted_mail,
+    is_rich_text,
+    is_signature,
+    same_name,
+    workbook_problem,
+)
 from handlers.applications.field_rules import ApplicationLimits
 from handlers.mail import MailAttachment
 from tests.handlers.applications.application_mails import (
@@ -16,6 +23,7 @@ from tests.handlers.applications.application_mails import (
     compound_file,
     encrypted_package,
     encrypted_workbook,
+    macro_workbook,
     package,
     workbook,
 )
@@ -67,7 +75,6 @@ class TestWorkbook:
             ("a.xlsx", binary_workbook()),
             ("a.xlsx", b"x" + WORKBOOK),
             ("a.xlsx", package({"a.txt": b"x"})),
-            ("a.xlsx", package({"[Content_Types].xml": b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"})),
             ("a.xlsx", package({"[Content_Types].xml": TYPES}, zipfile.ZIP_BZIP2)),
             ("a.xlsx", package({"[Content_Types].xml": TYPES}, zipfile.ZIP_LZMA)),
         ],
@@ -144,3 +151,65 @@ class TestChoice:
     )
     def test_a_link_counts_in_place_of_the_name_or_beside_a_word(self, named, text, broken):
         assert choose(named=named, text=text).broken_rule == broken
+
+
+class TestMacros:
+    @pytest.mark.parametrize(
+        "part",
+        [
+            "xl/vbaProject.bin",
+            "XL/VBAPROJECT.BIN",
+            "xl/vbaData.xml",
+            "xl/macrosheets/sheet1.xml",
+            "other/vbaProject.bin",
+        ],
+    )
+    def test_a_part_that_holds_macros_is_told(self, part):
+        assert problem(macro_workbook(part)) == "diagram_macro"
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            b"application/vnd.ms-excel.sheet.macroEnabled.main+xml",
+            TYPES + b"vnd.ms-office.vbaProject",
+            TYPES + b"macrosheet+xml",
+        ],
+    )
+    def test_a_type_of_macros_is_told(self, kind):
+        assert problem(package({"[Content_Types].xml": kind})) == "diagram_macro"
+
+    def test_a_binary_workbook_with_a_project_is_told(self):
+        project = binary_workbook() + "_VBA_PROJECT_CUR".encode("utf-16-le")
+        assert problem(project, "a.xls") == "diagram_macro"
+        assert problem(binary_workbook(encrypted=True) + project[-32:], "a.xls") == "diagram_encrypted"
+
+
+class TestLinkedFiles:
+    def test_links_to_other_workbooks_are_told_and_harmless(self):
+        linked = choose(attachment("a.xlsx", macro_workbook("xl/externalLinks/externalLink1.xml")))
+        assert (linked.broken_rule, linked.external_links) == (None, True)
+        assert not choose(attachment("a.xlsx")).external_links
+        assert not choose(attachment("a.xls", binary_workbook())).external_links
+
+
+class TestMailsThatHideTheirFiles:
+    @pytest.mark.parametrize(
+        ("name", "kind", "content"),
+        [
+            ("WINMAIL.DAT", "application/octet-stream", b""),
+            ("a.dat", "application/ms-tnef", b""),
+            ("", "application/vnd.ms-tnef", b""),
+            ("a.dat", "application/octet-stream", b"\x78\x9f\x3e\x22\x00"),
+        ],
+    )
+    def test_rich_text_of_outlook_is_known_by_name_type_and_content(self, name, kind, content):
+        assert is_rich_text([MailAttachment(name=name, content=content, content_type=kind)])
+
+    def test_other_files_are_none(self):
+        assert not is_rich_text([attachment("winmail.txt"), attachment("a.xlsx")])
+        assert not is_encrypted_mail([attachment("smime.p7m")])
+        assert not is_signature(attachment("smime.p7s"))
+
+    def test_envelopes_and_signatures_are_known_by_type(self):
+        assert is_encrypted_mail([MailAttachment(name="smime.p7m", content=b"", content_type="application/pkcs7-mime")])
+        assert is_signature(MailAttachment(name="smime.p7s", content=b"", content_type="application/pkcs7-signature"))

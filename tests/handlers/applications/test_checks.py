@@ -7,13 +7,10 @@ from datetime import date
 import pytest
 
 from handlers.applications.checks import Accepted, FileRole, Invalid
-from handlers.applications.field_rules import (
-    ApplicationLimits,
-    RuleContext,
-    broken_rule,
-    rule_codes,
-)
+from handlers.applications.contents import ItemChange
+from handlers.applications.field_rules import ApplicationLimits, RuleContext, broken_rule, rule_codes
 from handlers.applications.form_layout import form_layout
+from handlers.applications.items import all_items
 from tests.handlers.applications.application_mails import (
     DIAGRAM,
     FILE_KINDS,
@@ -26,6 +23,7 @@ from tests.handlers.applications.application_mails import (
     broken_places,
     form_with,
     inbound,
+    macro_workbook,
     mail_with,
     read,
     workbook,
@@ -79,22 +77,24 @@ def test_every_example_an_error_prints_passes_its_own_rule(case):
     assert isinstance(outcome, Invalid)
     context = RuleContext(today=TODAY, limits=ApplicationLimits(), office=OFFICE)
     for error in outcome.errors:
-        if not error.section or error.section == "請求先担当者":
+        if not error.section:
             continue
         section = next(s for s in form_layout().sections if error.section.startswith(s.name))
         spec = next(field for field in section.fields if field.label == error.label)
         if error.example:
             assert broken_rule(spec, error.example, context) is None
         else:  # leave it empty: only a field that may be, or one no example can be known for
-            assert not spec.required or error.code == "office_unknown"
+            assert not spec.required or error.code in ("office_unknown", "item_not_chosen")
 
 
 def test_the_wrong_forms_break_every_rule_that_has_words():
     broken = {place.rpartition(": ")[2] for case in WRONG for place in case["errors"]}
     of_the_mail = {"unreadable_charset", "broken_mime", "no_text", "text_too_long"}  # test_mail.py
     in_numbers = {"long_text", "too_many_lines"}  # limits, tested below and in test_field_rules.py
-    asked_only = {"file_name", "file_names"}  # what a required field is told to hold
-    assert rule_codes() - broken == of_the_mail | in_numbers | asked_only
+    asked_only = {"file_name", "file_names", "item_change"}  # what a required field is told to hold
+    elsewhere = {"mail_encrypted"}  # test_form_sources.py
+    elsewhere |= {code for code in rule_codes() if code.startswith(("json_", "amendment_"))}  # modules of their own
+    assert rule_codes() - broken == of_the_mail | in_numbers | asked_only | elsewhere
 
 
 @pytest.mark.parametrize("case", WRONG, ids=[case["name"] for case in WRONG])
@@ -326,14 +326,151 @@ class TestForm:
         form = form_with({"申込内容/契約変更項目": "一般NACCS端末の登録情報(追加・削除)"})
         assert accepted(mail_with(form)).contents.items == ("naccs_terminals",)
 
-    def test_a_section_of_a_chosen_item_brings_no_error_of_its_own(self):
+    def test_an_item_brings_what_its_section_says(self):
         form = FORM.replace("契約変更項目: ", "契約変更項目: 請求先担当者\n")
         form = form.replace("【以上】", "【請求先担当者】\n変更前: 通関　花子\n変更後: 通関　太郎\n【以上】")
-        assert broken_places(mail_with(form)) == ["申込内容/契約変更項目: item_not_by_mail"]
+        contents = accepted(mail_with(form)).contents
+        assert contents.items == ("billing_contact", "naccs_terminals")
+        assert contents.item_changes == (ItemChange(code="billing_contact", before="通関　花子", after="通関　太郎"),)
+        assert len(contents.lines) == 1
 
-    def test_an_item_without_its_sections_asks_for_none_of_them(self):
-        form = form_with({"申込内容/契約変更項目": "請求先担当者", "回線・論理端末/申込内容": ""})
-        assert broken_places(mail_with(form, [])) == ["申込内容/契約変更項目: item_not_by_mail"]
+    def test_an_item_without_lines_asks_for_no_line_diagram_or_work(self):
+        contents = accepted(mail_with(item_form("請求先担当者", "通関　花子", "通関　太郎"), [])).contents
+        assert (contents.lines, contents.diagram, contents.work_contact, contents.attendant) == ((), None, None, None)
+
+
+def item_form(name: str, before: str, after: str, *, other: bool = False) -> str:
+    """The form with one item in place of everything that lines and terminals need."""
+    items = {
+        "申込内容/契約変更項目": "" if other else name,
+        "申込内容/その他の契約変更": "あり" if other else "なし",
+        "申込内容/その他の契約変更 内容": name if other else "",
+    }
+    form = form_with(items)
+    for first, last in (
+        ("【回線・論理端末】", "【システム構成図】"),
+        ("【システム構成図】", "【回線工事】"),
+        ("【回線工事】", "【変更申込の備考】"),
+    ):
+        form = form[: form.index(first)] + form[form.index(last) :]
+    return form.replace("【以上】", f"【{name}】\n変更前: {before}\n変更後: {after}\n【以上】")
+
+
+@pytest.mark.parametrize(
+    "item", [item for item in all_items().values() if item.has_section], ids=lambda item: item.code
+)
+def test_every_item_without_a_screen_is_taken_alone(item):
+    outcome = accepted(mail_with(item_form(item.name, item.before, item.after, other=item.other), []))
+    contents = outcome.contents
+    assert [chosen.code for chosen in contents.chosen_items] == [item.code]
+    assert contents.item_changes == (ItemChange(code=item.code, before=item.before, after=item.after),)
+    codes = [entry.code for entry in outcome.warnings]
+    assert codes == [
+        *(["inquiry_needed"] if item.inquiry else []),
+        *item.warnings,
+        *(["line_location"] if item.code == "office_names" else []),
+    ]
+
+
+def test_all_items_that_may_stand_together_do():
+    ordinary = [item for item in all_items().values() if not item.other]
+    names = "\n".join(item.name for item in ordinary)
+    sections = "".join(
+        f"【{item.name}】\n変更前: {item.before}\n変更後: {item.after}\n" for item in ordinary if item.has_section
+    )
+    form = form_with({"申込内容/契約変更項目": names, "添付ファイル/添付ファイル名": "委任状.pdf"})
+    raw = mail_with(form.replace("【以上】", f"{sections}【以上】"), [(DIAGRAM, workbook()), ("委任状.pdf", b"%PDF")])
+    outcome = accepted(raw)
+    assert len(outcome.contents.items) == 20
+    assert len(outcome.contents.item_changes) == 17
+    assert outcome.contents.needs_system_settings
+    assert [entry.code for entry in outcome.warnings] == ["all_offices", "line_location", "attached_files"]
+    assert "企業名" in outcome.warnings[0].text_ja
+    assert "本社情報" in outcome.warnings[0].text_ja
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [("通関業", "通関業、輸出者", True), ("外為法関連業務", "なし", True), ("通関業", "倉庫業", False)],
+)
+def test_who_exports_is_told_where_the_application_goes(before, after, told):
+    outcome = accepted(mail_with(item_form("利用業種（追加・変更・削除）", before, after), []))
+    assert [entry.code for entry in outcome.warnings] == (["export_control"] if told else [])
+
+
+class TestLines:
+    ITEMS = "一般NACCS回線の登録情報（追加・変更・廃止）\n一般NACCS端末の登録情報（追加・削除）"
+    COLUMNS = (
+        "区分: 共用\n接続方式: 一般\nEDIFACTの有無: 要\n接続種別: 専用線\nアクセス速度: 128kbps\n"
+        "屋内配線工事: 自社手配\n保守時間帯: 平日\n他事業所と共用: なし\n"
+    )
+
+    def form(self, *blocks: str, items: str = ITEMS) -> str:
+        form = form_with({"申込内容/契約変更項目": items})
+        start, end = form.index("【回線・論理端末】"), form.index("【システム構成図】")
+        return form[:start] + "".join(f"【回線・論理端末】\n{block}" for block in blocks) + form[end:]
+
+    def test_a_line_is_added_changed_and_cancelled_in_one_application(self):
+        form = self.form(
+            f"申込内容: 追加\n{self.COLUMNS}工事希望日: 20261210\nSMTPサーバ台数（SMTP双方向）: 2\n",
+            "ルータ番号: 09143\n申込内容: 変更\nアクセス速度: 256kbps\n工事希望日: 20261211\n",
+            "ルータ番号: 09200\n申込内容: 廃止\n工事希望日: 20261212\n削除する論理端末名: 25131M\n",
+        )
+        outcome = accepted(mail_with(form))
+        assert outcome.warnings == ()
+        new, changed, cancelled = outcome.contents.lines
+        assert (new.action, new.router_number, new.smtp_servers, new.addresses_of_new_servers) == (
+            "追加",
+            "",
+            2,
+            (1, 1),
+        )
+        assert len(new.columns) == 8
+        assert new.site_option is None
+        assert (new.needs_edifact, new.is_shared) == (True, False)
+        assert changed.columns == {"access_speed": "256kbps"}
+        assert cancelled.terminals_to_delete == ()
+        assert [line.construction_date.day for line in outcome.contents.lines] == [10, 11, 12]
+
+    def test_lines_of_which_none_asks_for_a_terminal_are_told_so_where_terminals_are_to_change(self):
+        form = self.form(
+            "ルータ番号: 09200\n申込内容: 廃止\n工事希望日: 20261212\n",
+            "ルータ番号: 09143\n申込内容: 変更\nアクセス速度: 256kbps\n工事希望日: 20261211\n",
+        )
+        assert broken_places(mail_with(form)) == ["回線・論理端末（2）/SMTPサーバ台数（SMTP双方向）: nothing_asked"]
+
+    def test_a_line_alone_may_be_cancelled_and_a_new_one_bring_its_terminals(self):
+        items = "一般NACCS回線の登録情報（追加・変更・廃止）"
+        cancelled = self.form("ルータ番号: 09200\n申込内容: 廃止\n工事希望日: 20261212\n", items=items)
+        new = self.form(
+            f"申込内容: 追加\n{self.COLUMNS}工事希望日: 20261210\n論理端末数（インタラクティブ）: 1\n", items=items
+        )
+        assert accepted(mail_with(cancelled)).contents.lines[0].action == "廃止"
+        assert accepted(mail_with(new)).contents.lines[0].interactive_terminals == 1
+
+    @pytest.mark.parametrize(("column", "needed"), [("保守時間帯: 終日", False), ("アクセス速度: 256kbps", True)])
+    def test_a_diagram_is_needed_where_the_configuration_changes(self, column, needed):
+        items = "一般NACCS回線の登録情報（追加・変更・廃止）"
+        form = self.form(f"ルータ番号: 09143\n申込内容: 変更\n{column}\n工事希望日: 20261211\n", items=items)
+        outcome = read(mail_with(form.replace("添付ファイル名: システム構成図.xlsx", "添付ファイル名:"), []))
+        assert isinstance(outcome, Invalid) == needed
+
+    def test_whoever_moves_with_a_line_and_says_where_to_is_not_warned(self):
+        items = "企業名、事業所名、所在地等\n一般NACCS回線の登録情報（追加・変更・廃止）"
+        form = self.form(
+            "ルータ番号: 09143\n申込内容: 変更\n設置場所オプション: 横浜市中区１丁目\n工事希望日: 20261211\n",
+            items=items,
+        )
+        form = form.replace("【以上】", "【企業名、事業所名、所在地等】\n変更前: 東京都\n変更後: 横浜市\n【以上】")
+        outcome = accepted(mail_with(form))
+        assert outcome.contents.lines[0].site_option == "横浜市中区１丁目"
+        assert [entry.code for entry in outcome.warnings] == ["all_offices"]
+
+
+def test_a_diagram_that_refers_to_other_files_is_taken_and_told():
+    outcome = accepted(mail_with(files=[(DIAGRAM, macro_workbook("xl/externalLinks/externalLink1.xml"))]))
+    assert [entry.code for entry in outcome.warnings] == ["diagram_external_links"]
+    assert DIAGRAM in outcome.warnings[0].text_ja
 
 
 def test_inline_pictures_are_no_files_of_the_application():

@@ -138,17 +138,40 @@ def test_any_other_count_is_not(value):
     assert rule("count", value) == "count"
 
 
+@pytest.mark.parametrize("value", ["64kbps", "1.5Mbps", "100 Mbps", "1Gbps", "9999kbps"])
+def test_a_speed_is_a_number_with_its_unit(value):
+    assert rule("access_speed", value) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["128", "128KBPS", "0kbps", "128　kbps", "１２８kbps", "10000kbps", "1.234Mbps", "128  kbps"]
+)
+def test_any_other_speed_is_none(value):
+    assert rule("access_speed", value) == "access_speed"
+
+
+def test_a_field_with_choices_takes_these_words_alone():
+    spec = form_layout().section("line").field("edifact")
+    assert [broken_rule(spec, word, CONTEXT) for word in ("要", "否", "不要", "要 ")] == [
+        None,
+        None,
+        *["line_word"] * 2,
+    ]
+    assert "要、否" in field_error("line_word", section="s", label="l", given="x", example="要", context=CONTEXT,
+                                  choices="要、否").rule_ja  # fmt: skip
+
+
 def test_a_value_of_one_line_is_one_line():
     assert rule("phone", "0301234567\nx") == "one_line"
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "a\x1b[31m", "a\u2028b", "\ue000", "\u202eb", "a\x85"])
 def test_what_cannot_be_shown_is_refused_everywhere(value):
-    assert rule("any_text", value, lines=True) == "control_characters"
+    assert rule("item_change", value, lines=True) == "control_characters"
 
 
 def test_line_ends_and_tabs_can_be_shown():
-    assert rule("any_text", "a\tb\nc", lines=True) is None
+    assert rule("item_change", "a\tb\nc", lines=True) is None
 
 
 class TestRegister:

@@ -80,6 +80,15 @@ def test_nothing_is_read_after_the_end(end):
     assert parse(f"{end}\n【申込担当者】\n役職名: 係長").blocks == ()
 
 
+def test_no_break_spaces_and_wave_dashes_are_those_of_a_label():
+    text = (
+        "\u00a0【\u00a0申込担当者 】\u00a0\nＥ〜ｍａｉｌアドレス(登録用)\u00a0:\u00a0a@b.example\u00a0\n"
+        "役職名：係\u00a0長\n--\u00a0\n電話番号: 1"
+    )
+    assert values(text.replace("〜", "ー")) == {"email": "a@b.example", "title": "係\u00a0長"}
+    assert values(text) == {"title": "係\u00a0長"}
+
+
 def test_a_dash_without_its_space_ends_nothing():
     assert values("【申込内容】\n変更する理由: a\n--\nb", "application") == {"reason": "a\n--\nb"}
 
@@ -130,6 +139,49 @@ def test_the_section_of_a_line_may_repeat():
 def test_an_item_without_a_screen_has_a_section_of_its_name():
     block = parse("【支払の方法（口座振替・銀行振込）】\n変更前: 口座振替\n変更後: 銀行振込").blocks[0]
     assert block.values == {"before": "口座振替", "after": "銀行振込"}
+
+
+class TestTables:
+    def test_a_cell_ends_a_label_as_a_colon_does(self):
+        assert values("【申込担当者】\t\n役職名\t係長\n電話番号:\t1\nFAX番号\t\n所属部課名\t:\tx") == {
+            "title": "係長",
+            "phone": "1",
+            "department": "x",
+        }
+
+    def test_a_heading_in_the_first_cell_of_a_row_is_one(self):
+        assert values("【申込担当者】\t役職名\t係長\n\t電話番号\t1\n【以上】\t\nFAX番号\t2") == {
+            "title": "係長",
+            "phone": "1",
+        }
+
+    def test_a_tab_inside_a_value_stays(self):
+        assert values("【申込内容】\n変更する理由: a\tb\nc\td", "application") == {"reason": "a\tb\nc\td"}
+
+
+class TestLoose:
+    def read(self, text: str):
+        return parse_form(text_lines(text, flowed=False, delete_space=False), form_layout(), loose=True)
+
+    def test_labels_of_one_section_count_above_the_first_heading(self):
+        form = self.read("【修正】\nよろしく\n役職名: 係長\n営業\n申込内容: 変更\n電話番号: 1\nルータ番号: 2")
+        assert form.of("applicant")[0].values == {"title": "係長\n営業", "phone": "1"}
+        assert [block.values for block in form.of("line")] == [{"action": "変更", "router_number": "2"}]
+
+    def test_labels_of_several_sections_are_told_with_what_follows_them(self):
+        form = self.read("役職名: 係長\n備考: x\ny\n変更後： z")
+        assert form.unplaced == (("備考", "x"), ("変更後", "z"))
+        assert form.of("applicant")[0].values == {"title": "係長"}
+
+    def test_below_a_heading_the_grammar_is_as_strict_as_ever(self):
+        form = self.read("【申込内容】\n事業所コード: CT0001\n役職名: 係長")
+        assert form.of("application")[0].value("office_code") == "CT0001\n役職名: 係長"
+        assert not form.of("applicant")
+
+    def test_the_same_label_twice_is_reported(self):
+        assert self.read("役職名: 係長\n電話番号: 1\n役職名: 課長").of("applicant")[0].repeated == {
+            "title": ("係長", "課長")
+        }
 
 
 @settings(deadline=None)

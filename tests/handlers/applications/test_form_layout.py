@@ -39,7 +39,7 @@ def test_no_two_labels_of_a_section_are_the_same_when_folded():
 @pytest.mark.parametrize(("_section", "field"), FIELDS, ids=NAMES)
 def test_every_rule_has_a_validator_and_words(_section, field):
     assert field.rule in VALIDATORS
-    if field.rule != "any_text" and not field.joins:
+    if not field.joins:
         assert all(field_rule(field, RuleContext(today=TODAY, limits=ApplicationLimits())))
 
 
@@ -53,4 +53,7 @@ def test_the_example_of_every_field_passes_its_own_rule(_section, field, office,
 
 
 def test_folding_leaves_nothing_of_width_case_space_and_dash():
+    assert fold_label("GWサ\u2212バ\u00a0台数（SMTP\u200b／POP3）") == fold_label("GWサーバ台数（SMTP/POP3）")
+    assert fold_label("氏名（フリガナ\u00b7姓）") == fold_label("氏名（ﾌﾘｶﾞﾅ･姓）")
+    assert len({fold_label(f"a{wave}b") for wave in "~～〜∼"}) == 1
     assert fold_label(" Ｅ‐ｍａｉｌ　ｱﾄﾞﾚｽ ( 登録用 ) ") == fold_label("E-mailアドレス（登録用）")

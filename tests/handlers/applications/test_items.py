@@ -16,13 +16,31 @@ def test_four_items_need_system_settings():
     assert codes == ["business_types", "user_codes", "identification_numbers", "system_settings"]
 
 
-def test_only_line_and_terminal_items_need_the_sections_of_a_line():
-    needing = {item.code: item.needs for item in all_items().values() if item.needs}
-    assert needing == dict.fromkeys(("naccs_lines", "naccs_terminals"), ("line", "diagram", "work"))
+def test_three_items_have_a_screen_and_every_other_one_a_section_of_its_own():
+    needing = {item.code: item.needs for item in all_items().values() if not item.has_section}
+    parts = ("line", "diagram", "work")
+    assert needing == {"naccs_lines": parts, "naccs_terminals": parts, "attached_files": ("files",)}
 
 
-def test_this_desk_takes_terminals_by_mail():
-    assert [item.code for item in all_items().values() if item.by_mail] == ["naccs_terminals"]
+def test_the_examples_of_every_item_are_a_change():
+    for item in all_items().values():
+        assert bool(item.before and item.after) == item.has_section
+        assert item.before != item.after or not item.has_section
+
+
+def test_every_other_item_but_the_end_of_the_contract_asks_for_an_inquiry():
+    assert [item.code for item in all_items().values() if item.other and not item.inquiry] == ["cancellation"]
+    assert not any(item.inquiry for item in all_items().values() if not item.other)
+
+
+def test_company_data_and_exports_are_told_of():
+    told = {item.code: (*item.warnings, *([item.notice] if item.notice else [])) for item in all_items().values()}
+    assert {code: codes for code, codes in told.items() if codes} == {
+        "office_names": ("all_offices",),
+        "contract_holder": ("all_offices",),
+        "head_office": ("all_offices",),
+        "business_types": ("export_control",),
+    }
 
 
 def test_an_item_is_found_by_its_name_its_alias_and_with_half_width_brackets():

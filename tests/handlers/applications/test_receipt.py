@@ -12,8 +12,20 @@ from sqlalchemy import func, select, update
 
 from handlers import case_tokens
 from handlers.applications.contents import ApplicationContents
+from handlers.desk_job_kinds import JobKind
 from handlers.outcomes import Duplicate, Handled, Held, Refused, TemplateFault
-from storage.models import Application, ApplicationAttachment, Mail, MailFingerprint, Office, ReceiptCounter, Recipient
+from storage.models import (
+    Application,
+    ApplicationAttachment,
+    CaseEntry,
+    DeskJob,
+    Mail,
+    MailFingerprint,
+    Office,
+    ReceiptCounter,
+    Recipient,
+    ScheduleDay,
+)
 from storage.store import opened
 from tests.handlers.applications.application_mails import DIAGRAM, MAILS, form_with, mail_with, workbook
 from tests.handlers.applications.receipt_cases import (
@@ -91,6 +103,40 @@ def test_attachments_are_kept_with_their_kind(office, now):
     ]
 
 
+def test_the_case_begins_with_its_receipt_and_why_its_author_was_believed(office, now):
+    take_in(office, application_mail(now, mail_id=7), now)
+    assert only(office, Application).sender_verdict == "network 127.0.0.1"
+    entry = only(office, CaseEntry)
+    assert (entry.kind, entry.actor, entry.mail_id) == ("received", f"applicant:{CONTACT}", 7)
+    assert json.loads(entry.detail) == {"believed": "network 127.0.0.1"}
+
+
+def test_an_aligned_signature_is_believed_like_a_trusted_network(office, now):
+    mail = application_mail(now, trusted=False, signed_by=("applicant.example",))
+    assert take_in(office, mail, now) == Handled("received as 260001A")
+    assert only(office, Application).sender_verdict == "dkim applicant.example"
+    wrong = application_mail(
+        now, wrong_mail(), mail_from="x@applicant.example", trusted=False, signed_by=mail.signed_by
+    )
+    assert isinstance(take_in(office, wrong, now), Refused)
+    assert queued(office)[-1] == (INVALID, CONTACT)
+
+
+def test_the_clock_is_told_of_a_new_application(office, now):
+    take_in(office, application_mail(now), now)
+    assert only(office, DeskJob).kind == JobKind.REVIEW_REMINDER
+
+
+def test_a_wish_off_the_schedule_is_accepted_with_a_warning(office, now):
+    def plan(session):
+        session.add(ScheduleDay(start_on=date(2026, 12, 21), apply_by=date(2026, 12, 7)))
+
+    office.run(plan)
+    take_in(office, application_mail(now), now)
+    contents = ApplicationContents.from_json(only(office, Application).contents)
+    assert [warning.code for warning in contents.warnings] == ["off_schedule"]
+
+
 def test_receiving_is_audited_with_its_author(office, now):
     take_in(office, application_mail(now), now)
     assert audited(office, "application:260001A") == [("receive", f"applicant:{CONTACT}", f"mail 1 from {CONTACT}")]
@@ -102,7 +148,7 @@ def test_the_day_is_that_of_the_arrival_and_not_of_the_handling(office, now):
     take_in(office, application_mail(arrived, raw), arrived + timedelta(hours=12))
     row = only(office, Application)
     assert (row.receipt_number, row.received_on) == ("260001A", date(2026, 12, 31))
-    assert "受付からの経過 : 12時間0分" in text_of(mail_to(office, REQUESTED, REVIEWER))
+    assert "（12時間0分）" in text_of(mail_to(office, REQUESTED, REVIEWER))
 
 
 def test_a_name_wider_than_its_column_is_cut_there_only(office, now):

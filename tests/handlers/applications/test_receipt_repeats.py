@@ -5,7 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from handlers.applications.receipt_repeats import REMEMBERED_FOR, Meeting, Recognition, content_hash, recognise
+from handlers.applications.receipt_repeats import (
+    REMEMBERED_FOR,
+    Meeting,
+    Recognition,
+    content_hash,
+    first_within,
+    recognise,
+)
 from tests.handlers.applications.application_mails import mail_with
 from tests.handlers.applications.receipt_cases import application_mail
 
@@ -81,3 +88,22 @@ def test_folding_of_a_field_is_no_content(now):
 def test_a_mail_without_a_body_has_a_content_hash(now):
     one, other = (application_mail(now, raw) for raw in (b"Subject: a\r\n", b"Subject: b\r\n"))
     assert content_hash(one) != content_hash(other)
+
+
+def test_a_mail_about_a_case_is_remembered_apart(store, now):
+    recognised(store, now, mail_id=7)
+    mail = application_mail(now, RAW, mail_id=8)
+    about = store.run(lambda session: recognise(session, mail, about="case:260001A"))
+    assert about == Recognition(Meeting.NEW)
+    again = store.run(lambda session: recognise(session, mail, about="case:260001A"))
+    assert again == Recognition(Meeting.REPEAT, 8)
+
+
+def test_what_is_asked_for_is_asked_for_the_first_time_once_in_a_while(store, now):
+    def asked(minutes, what="form", whom="a@b.example"):
+        mail = application_mail(now + timedelta(minutes=minutes), RAW)
+        return store.run(lambda session: first_within(session, mail, what, whom, timedelta(hours=1)))
+
+    assert [asked(0), asked(59, whom="A@B.example"), asked(61), asked(62)] == [True, False, True, False]
+    assert asked(62, what="schedule")
+    assert asked(62, whom="c@b.example")
