@@ -89,9 +89,11 @@ def holiday_names(years: Iterable[int]) -> dict[date, str]:
     The years after the last one announced by the government are estimates of the `holidays` package; that
     is why they only seed a table that people can edit.
     """
-    import holidays  # 100 ms and 11 MB, wanted by the seeding command alone
-
     wanted = sorted(set(years))
+    if not wanted:
+        return {}
+    import holidays  # 100 ms and 11 MB, wanted only where the store lacks a year
+
     days = {date(year, month, day): "年末年始" for year in wanted for month, day in _CLOSED_AT_YEAR_END}
     days.update(holidays.country_holidays("JP", years=wanted, language="ja"))
     return dict(sorted(days.items()))

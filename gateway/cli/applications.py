@@ -1,54 +1,44 @@
-"""`application list|show|complete`: applications (利用申込) as a reviewer works on them."""
+"""`application list|queue|show|history`: applications (利用申込) as a reviewer reads them, and the whole group."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from datetime import date, datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import Invocation, invocation, print_json, refuse
-from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli import (
+    Invocation,
+    application_decisions,
+    application_secrets,
+    application_work,
+    documents,
+    held,
+    invocation,
+    print_json,
+    refuse,
+)
+from gateway.cli.application_refusals import REFUSALS
+from gateway.cli.application_views import show_sheet, show_view
+from gateway.cli.deciding import AsJson, Receipt
+from gateway.cli.opening import opened_store
+from gateway.cli.showing import plain, printable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from handlers.case_view import CaseView
-    from handlers.reviews import Decided, Refusal
+    from handlers.review_queue import ReviewSheet
 
-application_app = typer.Typer(no_args_is_help=True, help="Applications: list them, show one, complete one.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-Receipt = Annotated[str, typer.Argument(help="The receipt number (申込受付番号), in any width and case.")]
-
-# Why a decision was refused, in Japanese and English.
-REFUSALS: dict[str, tuple[str, str]] = {
-    "not_found": ("申込受付番号 {detail} はありません。", "there is no application {detail}"),
-    "wrong_state": (
-        "この状態（{detail}）では審査を終了できません。",
-        "an application that is {detail} cannot be completed",
-    ),
-    "start_in_the_past": (
-        "利用開始日 {detail} は過ぎています。--start-date で今日以降の日を指定してください。",
-        "the start date {detail} has passed; give one from today on with --start-date",
-    ),
-    "start_not_reached": ("利用開始日 {detail} になっていません。", "the start date {detail} has not come yet"),
-    "deadline_passed": (
-        "システム設定申込締切日 {detail} が過ぎています。より遅い利用開始日を --start-date で指定してください。",
-        "the deadline for the system settings, {detail}, has passed; give a later --start-date",
-    ),
-    "exhausted": ("{detail} に空きがありません。", "nothing is free any more in {detail}"),
-    "impossible": (
-        "{detail} はこの事業所の回線・端末でないか、利用開始日に使われていません。",
-        "{detail} is not a line or terminal of this office, or not in use on the start date",
-    ),
-}
+application_app = typer.Typer(
+    no_args_is_help=True, help="Applications (利用申込): what waits, what one says, and what a reviewer decides."
+)
 
 
 def register(root: typer.Typer) -> None:
-    """Add the commands of this module."""
+    """Add the commands of this module, and of the others that decide on applications."""
+    for module in (application_decisions, application_work, application_secrets, held, documents):
+        module.register(application_app)
     root.add_typer(application_app, name="application")
 
 
@@ -73,6 +63,103 @@ def list_applications(
         shown = running.text(ja=row["status_ja"], en=row["state"])
         start = row["start_date"] or f"({row['desired_start_date']})"
         typer.echo(f"{row['receipt_number']}  {shown}  {row['office_code']}  {start}  {row['applicant_name']}")
+
+
+@application_app.command("queue")
+def show_queue(
+    context: typer.Context,
+    after: Annotated[int, typer.Option(min=0, help="Leave out that many from the front.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what waits for a decision, oldest first, with everything that bears on it; fifty at a time."""
+    from handlers.calendar import jst_date
+    from handlers.review_queue import queue
+
+    running = invocation(context)
+    with opened_store(running) as opened:
+        today = jst_date(opened.now())
+        calendar = opened.calendar(today)
+        sheets = opened.store.read(lambda session: queue(session, calendar, today, after=after))
+    if as_json:
+        print_json(plain(sheets))
+        return
+    for sheet in sheets:
+        taken = sheet.taken_by or running.text(ja="担当なし", en="nobody's")
+        waited = running.text(ja=f"{sheet.age}営業日", en=f"{sheet.age} business days")
+        shown = running.text(ja=sheet.status_ja, en=sheet.state)
+        typer.echo(
+            f"{sheet.receipt_number}  {shown}  {waited}  {taken}  {sheet.office_code} "
+            f"{printable(sheet.company_name)} {printable(sheet.office_name)}"
+        )
+        show_sheet(running, sheet, indent="    ")
+
+
+@application_app.command("show")
+def show_application(context: typer.Context, receipt: Receipt, as_json: AsJson = False) -> None:
+    """Show one application: what was asked for, how far it is, and the IDs issued; what the review has to look at."""
+    from handlers.calendar import jst_date
+
+    running = invocation(context)
+    with opened_store(running) as opened:
+        today = jst_date(opened.now())
+        calendar = opened.calendar(today)
+        found = opened.store.read(lambda session: _view(session, receipt, calendar, today))
+    if found is None:
+        refuse(_not_found(running, receipt))
+    view, sheet = found
+    if as_json:
+        print_json({**plain(view), "review": None if sheet is None else plain(sheet)})
+        return
+    show_view(running, view)
+    if sheet is not None:
+        typer.echo()
+        show_sheet(running, sheet)
+
+
+@application_app.command("history")
+def show_history(context: typer.Context, receipt: Receipt, as_json: AsJson = False) -> None:
+    """Show what was said and done about an application, oldest first."""
+    running = invocation(context)
+    with opened_store(running) as opened:
+        entries = opened.store.read(lambda session: _history(session, receipt))
+    if entries is None:
+        refuse(_not_found(running, receipt))
+    if as_json:
+        print_json(entries)
+        return
+    for entry in entries:
+        kind = running.text(ja=KINDS[entry["kind"]], en=entry["kind"])
+        mail = f"  mail {entry['mail_id']}" if entry["mail_id"] else ""
+        typer.echo(f"{entry['occurred_at']}  {kind}  {printable(entry['actor'])}{mail}")
+        for text in (entry["words"], *_facts(entry["detail"])):
+            for line in printable(text, lines=True).splitlines():
+                typer.echo(f"    {line}")
+
+
+KINDS: dict[str, str] = {
+    "received": "受付",
+    "released": "止めていたメールの受付",
+    "taken": "審査の担当",
+    "address_accepted": "通知先アドレスの承認",
+    "inquiry": "確認事項",
+    "answer": "回答",
+    "amendment": "修正",
+    "question": "照会",
+    "settings": "システム設定申込",
+    "work": "回線工事",
+    "rescheduled": "日程の変更",
+    "proposed": "審査終了の提案",
+    "completed": "審査終了",
+    "in_use": "利用開始",
+    "checked": "通信確認",
+    "secrets_viewed": "パスワードの参照",
+    "secrets_reissued": "パスワードの再発行",
+    "reviewer_note": "審査担当者のメモ",
+    "bounced": "お知らせの不達",
+    "withdrawal": "取下げ",
+    "rejected": "不承認",
+    "void": "無効",
+}
 
 
 def _applications(session: Session, state: str | None) -> list[dict[str, Any]]:
@@ -100,145 +187,50 @@ def _applications(session: Session, state: str | None) -> list[dict[str, Any]]:
     ]
 
 
-@application_app.command("show")
-def show_application(context: typer.Context, receipt: Receipt, as_json: AsJson = False) -> None:
-    """Show one application: what was asked for, how far it is, and the IDs issued."""
-    running = invocation(context)
-    with opened_store(running) as opened:
-        view = opened.store.read(lambda session: _view(session, receipt))
-    if view is None:
-        refuse(_refusal_text(running, "not_found", receipt))
-    if as_json:
-        print_json(_plain(view))
-    else:
-        _show(running, view)
-
-
-def _view(session: Session, receipt: str) -> CaseView | None:
+def _view(session: Session, receipt: str, calendar: Any, today: Any) -> tuple[CaseView, ReviewSheet | None] | None:
     from handlers.case_view import case_view
+    from handlers.review_queue import WAITING, review_sheet
     from handlers.reviews import find
 
     application = find(session, receipt)
-    return None if application is None else case_view(session, application)
-
-
-def _show(running: Invocation, view: CaseView) -> None:
-    def line(ja: str, en: str, value: object) -> None:
-        typer.echo(f"{running.text(ja=ja, en=en)}: {'' if value is None else value}")
-
-    line("受付番号", "receipt number", view.receipt_number)
-    line("ステータス", "state", running.text(ja=view.status_ja, en=view.state))
-    line("事業所コード", "office code", view.office_code)
-    line("契約変更内容", "items", "、".join(view.items))
-    line("申込理由", "reason", " ".join(view.reason.split("\n")))
-    line("申込日", "received on", view.received_on)
-    line("審査終了日", "review completed on", view.review_completed_on)
-    line("利用開始希望日", "desired start date", view.desired_start_date)
-    line("利用開始日", "start date", view.start_date)
-    line("申込担当者", "applicant", f"{view.applicant_name} <{view.applicant_email}>")
-    line("システム管理責任者", "administrator", f"<{view.administrator_email}>")
-    for terminal in view.terminals:
-        addresses = " ".join(terminal.mail_addresses)
-        line("論理端末", "terminal", f"{terminal.name} {terminal.ip_address or '-'} {addresses}")
-    for file in view.attachments:
-        line("添付ファイル", "attachment", f"{file.name} ({file.size} bytes)")
-    for row in view.progress:
-        line("進行状況", "progress", f"{row.date} {row.item} {row.notice}")
-
-
-@application_app.command("complete")
-def complete_application(
-    context: typer.Context,
-    receipt: Receipt,
-    start_date: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The confirmed start date (利用開始日); else the wish."),
-    ] = None,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
-    """Complete the review: issue the IDs and mail them to the applicant and the administrator.
-
-    A start of today takes effect at once; one before today is refused.
-    """
-    from handlers.outcomes import TemplateFault
-    from handlers.reviews import Refusal
-
-    running = invocation(context)
-    start = None if start_date is None else start_date.date()
-    try:
-        result, today = _complete(running, receipt, start, actor(sudo_uid))
-    except TemplateFault as fault:
-        refuse(running.text(ja=f"通知メールを作れません: {fault}", en=f"the notice cannot be written: {fault}"))
-    if isinstance(result, Refusal):
-        refuse(_refusal_text(running, result.reason, result.detail))
-    if result.start_date == today:
-        typer.echo(
-            running.text(
-                ja="警告: 利用開始日が今日のため、すぐに有効になりました。",
-                en="warning: the start date is today, so it took effect at once",
-            ),
-            err=True,
-        )
-    if as_json:
-        print_json(_decided_json(result))
-    else:
-        _show_decided(running, result)
-
-
-def _complete(running: Invocation, receipt: str, start: date | None, by: str) -> tuple[Decided | Refusal, date]:
-    from handlers import reviews
-    from handlers.calendar import jst_date
-
-    with opened_store(running) as opened:
-        desk, now = opened.desk(), opened.now()
-        today = jst_date(now)
-        calendar = opened.calendar(today)
-        result = opened.store.run(lambda session: reviews.complete(session, desk, receipt, start, by, now, calendar))
-    return result, today
-
-
-def _refusal_text(running: Invocation, reason: str, detail: str) -> str:
-    ja, en = REFUSALS[reason]
-    return running.text(ja=ja, en=en).format(detail=detail)
-
-
-def _decided_json(result: Decided) -> dict[str, Any]:
-    return {
-        "receipt_number": result.receipt_number,
-        "state": str(result.state),
-        "start_date": None if result.start_date is None else result.start_date.isoformat(),
-        "terminals": [
-            {
-                "change": str(terminal.change),
-                "name": terminal.name,
-                "ip_address": terminal.ip_address,
-                "mail_addresses": list(terminal.mail_addresses),
-            }
-            for terminal in result.terminals
-        ],
-    }
-
-
-def _show_decided(running: Invocation, result: Decided) -> None:
-    typer.echo(
-        running.text(
-            ja=f"{result.receipt_number} 審査終了。利用開始日 {result.start_date}",
-            en=f"{result.receipt_number} completed, start date {result.start_date}",
-        )
+    if application is None:
+        return None
+    waits = application.state in WAITING
+    return (
+        case_view(session, application),
+        review_sheet(session, application, calendar, today) if waits else None,
     )
-    changes = {"added": "追加", "changed": "変更", "deleted": "削除"}
-    for terminal in result.terminals:
-        change = running.text(ja=changes[terminal.change], en=str(terminal.change))
-        typer.echo(f"  {change} {terminal.name} {terminal.ip_address} {' '.join(terminal.mail_addresses)}")
 
 
-def _plain(value: Any) -> Any:
-    """The value in JSON's own types; dates in ISO 8601."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return value.isoformat() if isinstance(value, date) else value
+def _history(session: Session, receipt: str) -> list[dict[str, Any]] | None:
+    from handlers import case_history
+    from handlers.reviews import find
+
+    application = find(session, receipt)
+    if application is None:
+        return None
+    return [
+        {
+            "occurred_at": plain(entry.occurred_at),
+            "kind": entry.kind,
+            "actor": entry.actor,
+            "mail_id": None if entry.mail_id is None else str(entry.mail_id),
+            "words": entry.words,
+            "detail": case_history.parts(entry),
+        }
+        for entry in case_history.history(session, application)
+    ]
+
+
+def _facts(detail: dict[str, Any]) -> Iterator[str]:
+    """The parts of an entry, changes line by line; the whole application before and after is for machines."""
+    for change in detail.get("changes", ()):
+        yield f"【{change['section']}】{change['label']}: {change['before']} → {change['after']}"
+    for key, value in detail.items():
+        if key not in ("changes", "before", "after") or isinstance(value, str):
+            yield f"{key}: {value}"
+
+
+def _not_found(running: Invocation, receipt: str) -> str:
+    ja, en = REFUSALS["not_found"]
+    return running.text(ja=ja, en=en).format(detail=receipt)

@@ -63,6 +63,24 @@ FAULTS: dict[str, tuple[str, str]] = {
     "repeated": ("{value} と同じ値です", "has the same value as {value}"),
     "other_office": ("事業所 {value} のものです", "belongs to office {value}"),
     "taken": ("{value} が使っているか、休止期間中です", "is in use by {value}, or rests after use"),
+    "no_office": ("事業所 {value} はありません", "there is no office {value}"),
+    "no_line": ("ルータ番号 {value} の回線はありません", "there is no line {value}"),
+    "no_terminal": ("論理端末 {value} はありません", "there is no terminal {value}"),
+    "no_address": ("登録されたことのないメールアドレスです", "was never registered"),
+    "line_taken": ("{value} はほかの回線のものです", "{value} is another line's"),
+    "name_used": (
+        "論理端末名 {value} は使われたことがあり、再び使えません",
+        "the terminal name {value} was used before and is never used again",
+    ),
+    "not_begun": ("利用は {value} からです", "is in use from {value} on only"),
+    "ends_already": ("{value} に終わるか、すでに終わっています", "ends, or ended, on {value}"),
+    "today_only": (
+        "{value} からにはできません。すぐに変わるため、その日に実行してください",
+        "cannot wait until {value}: it changes at once, so run it on that day",
+    ),
+    "unchanged": ("変わるところがありません", "is so already"),
+    "exhausted": ("{value} に空きがありません", "nothing is free any more in {value}"),
+    "unknown_table": ("表の名前ではありません（{value}）", "is none of the tables {value}"),
     "csv": ("CSVとして読めません: {value}", "is no CSV with the right columns: {value}"),
     "output_code": (
         "半角の英大文字と数字、7文字以内です。先頭は * も使えます（{value}）",
@@ -70,6 +88,10 @@ FAULTS: dict[str, tuple[str, str]] = {
     ),
     "date": ("2026-04-01 のような日付です（{value}）", "must be a date such as 2026-04-01, not {value}"),
     "ends_before_it_begins": ("開始日 {value} より後の日です", "must be after its first day {value}"),
+    "after_registration": (
+        "システム登録日 {value} より後の日にはできません",
+        "must not be after the registration day {value}",
+    ),
     "in_the_past": ("過ぎた日です（{value}）", "has passed: {value}"),
     "unknown_address": (
         "その日に使われているメールアドレスではありません（{value}）",

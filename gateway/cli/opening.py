@@ -19,14 +19,10 @@ import typer
 from gateway.cli import Invocation, refuse
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from gateway.settings import Settings
     from handlers.calendar import BusinessCalendar
     from handlers.desk import DeskSettings
     from storage.store import Store
-
-_YEARS_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +48,11 @@ class OpenedStore:
 
     def calendar(self, today: date) -> BusinessCalendar:
         """The business calendar of the store; years from `today` on that it knows nothing of are filled in."""
-        from handlers.calendar import BusinessCalendar
+        from handlers.business_days import calendar_of, fill_in, missing_years
 
-        days = self.store.read(_days_off)
-        missing = set(range(today.year, today.year + _YEARS_AHEAD + 1)) - {day.year for day in days}
-        if missing:
-            days |= _fill_in(self.store, missing)
-        return BusinessCalendar(holidays=frozenset(days))
+        if self.store.read(lambda session: missing_years(session, today)):
+            self.store.run(lambda session: fill_in(session, today))
+        return self.store.read(lambda session: calendar_of(session, today))
 
 
 @contextmanager
@@ -90,25 +84,3 @@ def actor(sudo_uid: int | None) -> str:
         return f"os:{pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"os:{uid}"
-
-
-def _days_off(session: Session) -> set[date]:
-    from sqlalchemy import select
-
-    from storage.models import CalendarDay
-
-    return set(session.scalars(select(CalendarDay.day)))
-
-
-def _fill_in(store: Store, years: set[int]) -> set[date]:
-    from handlers.calendar import holiday_names
-    from storage.models import CalendarDay
-
-    names = holiday_names(years)
-
-    def add(session: Session) -> None:
-        for day, name in names.items():
-            session.merge(CalendarDay(day=day, name=name))
-
-    store.run(add)
-    return set(names)

@@ -7,10 +7,13 @@ from datetime import date
 import pytest
 from sqlalchemy import func, select
 
-from gateway.cli.applications import REFUSALS
+from gateway.cli.application_refusals import REFUSALS
+from gateway.cli.applications import KINDS
+from gateway.cli.deciding import CAUTIONS
 from gateway.cli.opening import OpenedStore
 from gateway.settings import Settings
-from handlers.reviews import Reason
+from handlers.case_history import EntryKind
+from handlers.reviews import Caution, Reason
 from handlers.terminals import load
 from storage.models import Application, ApplicationAttachment, CalendarDay
 from storage.store import new_key
@@ -106,7 +109,8 @@ def test_a_second_completion_ends_with_status_1(command_line, store, now):
     assert command_line.run("application", "complete", "260001A").exit_code == 0
     refused = command_line.run("application", "complete", "260001A")
     assert refused.exit_code == 1
-    assert "ids_issued" in refused.stderr
+    assert "審査終了（ids_issued）" in refused.stderr
+    assert "reschedule, settings-received" in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "complete"])
@@ -126,37 +130,52 @@ def test_a_notice_that_cannot_be_written_ends_with_status_1(command_line, store,
 
 def test_every_reason_of_a_refusal_has_its_sentence_in_both_languages():
     assert set(REFUSALS) == set(Reason)
+    assert set(CAUTIONS) == set(Caution)
+    assert set(KINDS) == set(EntryKind)
 
 
 def test_a_received_application_is_shown_before_anything_is_issued(command_line, store, now):
     take_contracts(store, now)
     receive(store, now)
     attach(store, "システム構成図.xlsx", 151552)
-    assert command_line.json("application", "show", "260001a") == {
+    shown = command_line.json("application", "show", "260001a")
+    assert {key: shown[key] for key in shown if key not in ("applicant", "counts", "marks", "review")} == {
         "receipt_number": "260001A",
         "state": "received",
         "status_ja": "受付",
         "office_code": "CT0001",
+        "contract_office_code": "CT0001",
+        "application_class": "変更",
+        "special_classes": [],
         "items": ["一般NACCS端末の登録情報（追加・削除）"],
         "reason": "自社システムのSMTP双方向サーバを追加するため",
+        "remarks": "",
         "received_on": "2026-11-24",
-        "desired_start_date": "2026-12-14",
-        "start_date": None,
         "review_completed_on": None,
+        "desired_start_date": "2026-12-14",
+        "desired_end_date": None,
+        "start_date": None,
+        "end_date": None,
+        "settings_deadline": None,
+        "settings_received_on": None,
+        "passwords_until": None,
         "applicant_name": "通関　花子",
         "applicant_email": "tsukan-hanako@applicant.example",
         "administrator_email": "kanri@applicant.example",
         "terminals": [],
-        "counts": {
-            "user_codes": {"added": 0, "changed": 0, "deleted": 0},
-            "identification_numbers": {"added": 0, "changed": 0, "deleted": 0},
-            "lines": {"added": 0, "changed": 0, "deleted": 0},
-            "terminals": {"added": 1, "changed": 0, "deleted": 0},
-            "mailboxes": {"added": 0, "changed": None, "deleted": 0},
-        },
         "attachments": [{"kind": "diagram", "name": "システム構成図.xlsx", "size": 151552}],
         "progress": [{"item": "利用申込", "date": "2026-11-24", "notice": "利用申込受付完了のお知らせ"}],
     }
+    assert shown["counts"] == {
+        "user_codes": {"added": 0, "changed": 0, "deleted": 0},
+        "identification_numbers": {"added": 0, "changed": 0, "deleted": 0},
+        "lines": {"added": 0, "changed": 0, "deleted": 0},
+        "terminals": {"added": 1, "changed": 0, "deleted": 0},
+        "mailboxes": {"added": 0, "changed": None, "deleted": 0},
+    }
+    assert shown["marks"] == {"company": False, "office": True, "contract_holder": False}
+    assert shown["applicant"]["company_name"] == "ナックス商事株式会社"
+    assert (shown["review"]["age"], shown["review"]["lines"][0]["router_number"]) == (0, "09143")
 
 
 def test_a_completed_application_is_shown_with_its_ids(command_line, store, now):
@@ -168,7 +187,7 @@ def test_a_completed_application_is_shown_with_its_ids(command_line, store, now)
     command_line.run("application", "complete", "260001A", "--start-date", "2026-11-24")
     shown = command_line.json("application", "show", "260001A")
     assert (shown["state"], shown["status_ja"], shown["start_date"]) == ("in_use", "審査終了", "2026-11-24")
-    assert shown["review_completed_on"] == "2026-11-24"
+    assert (shown["review_completed_on"], shown["review"]) == ("2026-11-24", None)
     assert shown["counts"]["terminals"] == {"added": 1, "changed": 1, "deleted": 1}
     assert [row["item"] for row in shown["progress"]] == [
         "利用申込",

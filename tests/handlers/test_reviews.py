@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 
 from handlers import reviews
 from handlers.outcomes import TemplateFault
-from handlers.reviews import Reason, Refusal
+from handlers.reviews import Details, Reason, Refusal
 from handlers.terminals import load
 from handlers.workflow import Event, State
 from storage.models import Application, AuditEvent, LogicalTerminal, MapVersion, Office, Reservation
@@ -208,7 +208,7 @@ def test_an_exhausted_pool_leaves_nothing_behind(store, now):
     receive(store, now, said=contents(line_change(interactive_terminals=2)))
     desk = replace(DESK, terminal_pools={**DESK.terminal_pools, "C": (27000, 27000)})
     before = fingerprint(store)
-    assert complete(store, now, desk=desk) == Refusal(Reason.EXHAUSTED, "27000C-27000C")
+    assert complete(store, now, desk=desk) == Refusal(Reason.EXHAUSTED, "09143 (27000C-27000C)")
     assert fingerprint(store) == before
     assert complete(store, now).state is State.IDS_ISSUED
 
@@ -269,23 +269,10 @@ def test_deleting_a_terminal_takes_effect_on_the_start_date(store, now):
 def test_a_start_too_close_for_the_system_settings_is_refused(store, now):
     take_contracts(store, now)
     receive(store, now, said=contents(items=("naccs_terminals", "user_codes")))
-    # Four business days before 2026-11-30 is the 24th, before 2026-11-27 it was the 19th.
-    assert complete(store, now, start_date=date(2026, 11, 27)) == Refusal(Reason.DEADLINE_PASSED, "2026-11-20")
-    assert complete(store, now, start_date=date(2026, 11, 30)).state is State.IDS_ISSUED
-
-
-def test_events_without_effects_only_move_the_application(store, now):
-    take_contracts(store, now)
-    receive(store, now)
-    for event, state in (
-        (Event.TAKE, "under_review"),
-        (Event.INQUIRE, "inquiry"),
-        (Event.ANSWER, "under_review"),
-        (Event.WITHDRAW, "withdrawn"),
-    ):
-        assert decide(store, now, event).state == state
-    assert notices_sent(store) == []
-    assert store.read(lambda session: session.scalar(select(MapVersion.version))) == 1
+    # Four business days before the 27th is 2026-11-20, before the 28th, a Saturday, the 24th.
+    refused = complete(store, now, start_date=date(2026, 11, 27))
+    assert refused == Refusal(Reason.DEADLINE_PASSED, "2026-11-20", first_start=date(2026, 11, 28))
+    assert complete(store, now, start_date=refused.first_start).state is State.IDS_ISSUED
 
 
 def test_use_does_not_begin_before_the_start_date(store, now):
@@ -299,18 +286,10 @@ def test_voiding_issued_ids_takes_them_back(store, now):
     take_contracts(store, now)
     receive(store, now)
     complete(store, now)
-    assert decide(store, now, Event.VOID).state is State.VOID
+    voided = store.run(
+        lambda session: reviews.decide(
+            session, DESK, "260001A", Event.VOID, "os:reviewer", now, CALENDAR, Details(words="無効")
+        )
+    )
+    assert voided.state is State.VOID
     assert store.read(load).binding(ADDRESS_KEY, START) is None
-
-
-def test_use_begins_at_midnight_in_japan_for_every_application_whose_day_it_is(store, now):
-    take_contracts(store, now)
-    for receipt, start in (("260001A", date(2026, 12, 1)), ("260002A", date(2026, 12, 2)), ("260003A", START)):
-        receive(store, now, receipt)
-        complete(store, now, receipt, start)
-    midnight = now.replace(month=12, day=1, hour=15, minute=0)  # of the 2nd in Japan
-    assert store.run(lambda session: reviews.begin_use(session, midnight - timedelta(seconds=1))) == ("260001A",)
-    assert store.run(lambda session: reviews.begin_use(session, midnight)) == ("260002A",)
-    assert store.run(lambda session: reviews.begin_use(session, midnight)) == ()
-    assert state_of(store, "260003A") == "ids_issued"
-    assert audited(store, "application:260002A")[-1] == ("begin_use", "gateway", "ids_issued -> in_use")
