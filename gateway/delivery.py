@@ -12,19 +12,23 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.backend_lane import BackendLane
 from gateway.backend_parts import BackendParts
 from gateway.clock_guard import ClockGuard
 from gateway.lane_control import LaneControl
 from gateway.lane_holder import Gone, Lane, Shared, Where, log
+from gateway.lane_signing import NoticeSigning
 from gateway.lanes import DeliverySettings
 from gateway.smtp_lane import SmtpLane
 from storage.clock import Clock
 from storage.database import Database
 from storage.lane_leases import release_lanes
 from storage.mail_queue import lanes_with_queued
+
+if TYPE_CHECKING:
+    from gateway.signing import Signer
 
 __all__ = ["Delivery", "DeliverySettings", "Gone", "Where"]
 
@@ -51,11 +55,16 @@ class Delivery:
     ) -> None:
         self._database = database
         self._backend = backend
-        self._shared = Shared(database, where, clock, settings, jitter, control, guard)
+        self._signing = NoticeSigning()
+        self._shared = Shared(database, where, clock, settings, jitter, control, guard, self._signing)
         self._lanes: dict[str, Lane] = {}
         self._unknown: set[str] = set()
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def sign_with(self, signer: Signer) -> None:
+        """Sign notices of its domain from now on, each before it is first tried. Call it before `start`."""
+        self._signing.signer = signer
 
     async def start(self) -> None:
         """Begin to deliver what waits and what comes."""

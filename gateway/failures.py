@@ -91,6 +91,10 @@ class Unsendable(ValueError):
     """The envelope or the bytes can never be sent as they are: an operator must look at them."""
 
 
+class NotSigned(Exception):
+    """No signature that holds could be made: the mail waits, for it never leaves without."""
+
+
 def from_reply(stage: Stage, code: int, text: str) -> Failure:
     """The failure that an unwelcome reply means; one that fits no command there is as good as none."""
     words = peer_words(f"{code} {text}")

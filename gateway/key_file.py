@@ -33,7 +33,8 @@ def read_keys(path: Path, *, may_make: bool) -> Keys:
     if not path.exists():
         if not may_make:
             raise KeyFileRefused(f"secrets.key_file: {path} is missing; restore it from its backup")
-        _make(path)
+        with contextlib.suppress(FileExistsError):
+            write_new(path, secrets.token_hex(_BYTES) + "\n")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise KeyFileRefused(f"secrets.key_file: {path} is open to others; chmod 0600 it")
     try:
@@ -45,17 +46,19 @@ def read_keys(path: Path, *, may_make: bool) -> Keys:
     return Keys(hmac.digest(secret, b"edi passwords", "sha256"), hmac.digest(secret, b"tokens", "sha256"))
 
 
-def _make(path: Path) -> None:
+def write_new(path: Path, text: str) -> None:
+    """A file of its owner's alone, whole on the disk before it has its name. Raises FileExistsError."""
     if not path.parent.exists():
         path.parent.mkdir(parents=True, mode=0o700)
     # Written whole before it gets its name, so that no other process ever reads half a key.
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)  # of a process of that number that died over it
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(_BYTES) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.link(draft, path)
-    draft.unlink()
+    finally:
+        draft.unlink()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from gateway.clock_guard import ClockGuard
 from gateway.lane_control import LaneControl
+from gateway.lane_signing import NoticeSigning
 from gateway.lanes import ContentMemory, DeliverySettings
 from gateway.smtp_out import Target
 from gateway.verdicts import doubled
@@ -54,6 +55,7 @@ class Shared:
         jitter: Callable[[], float],
         control: LaneControl,
         guard: ClockGuard,
+        signing: NoticeSigning,
     ) -> None:
         self.database = database
         self.where = where
@@ -61,6 +63,7 @@ class Shared:
         self.settings = settings
         self.control = control
         self.guard = guard
+        self.signing = signing
         self.memory = ContentMemory(settings.memory_bytes)
         self.token = database.store.lease_token
         self.generation = 0  # rises with every commit of another process

@@ -11,11 +11,12 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from gateway import maillog, smtp_replies
 from gateway.current_map import CurrentMap
 from gateway.health import Health
+from gateway.peer_networks import Networks, in_networks
+from gateway.sender_gate import SenderGate
 from gateway.smtp_paths import Path
 from gateway.smtp_replies import Reply
 from gateway.smtp_server import ContentReport, Envelope, Session
@@ -30,9 +31,9 @@ from storage.effects import UNCLEAN_END, Applied, Change, Unit
 from storage.failures import StoreFull, StoreTrouble
 from storage.mail_queue import Origin, Secret, arrival
 
-log = logging.getLogger(__name__)
+__all__ = ["NaccsPolicy", "NaccsRules", "Networks", "PublicPolicy", "in_networks", "message_id"]
 
-Networks = Sequence[IPv4Network | IPv6Network]
+log = logging.getLogger(__name__)
 
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t]*(<[!-;=?-~]{1,900}>)", re.MULTILINE | re.IGNORECASE)
 _LONGEST_HEADER = 64 * 1024
@@ -44,12 +45,6 @@ def message_id(content: bytes) -> str:
     end = content.find(b"\r\n\r\n")
     found = _MESSAGE_ID.search(content, 0, _LONGEST_HEADER if end < 0 else min(end, _LONGEST_HEADER))
     return "" if found is None else found[1].decode("ascii")
-
-
-def in_networks(ip: str, networks: Networks) -> bool:
-    """Whether an address (unmapped already) lies in one of the networks."""
-    address = ip_address(ip)
-    return any(address.version == network.version and address in network for network in networks)
 
 
 class _Acceptance:
@@ -264,7 +259,7 @@ class NaccsPolicy:
 
 
 class PublicPolicy:
-    """Any peer and sender, to the addresses of the application desk."""
+    """Any peer and sender, to the addresses of the application desk; `gate` decides at the dot what the author may."""
 
     name = "public"
     tolerant_paths = False
@@ -278,8 +273,10 @@ class PublicPolicy:
         knows: Callable[[str], bool],
         support_domain: str,
         max_message_bytes: int,
+        gate: SenderGate | None = None,
     ) -> None:
         self.max_message_bytes = max_message_bytes
+        self._gate = SenderGate(database) if gate is None else gate
         self._health = health
         self._knows = knows
         self._domain = support_domain.lower()
@@ -301,7 +298,10 @@ class PublicPolicy:
         return smtp_replies.UNKNOWN_ADDRESS
 
     async def data(self, session: Session, envelope: Envelope, content: bytes, report: ContentReport) -> Reply:
-        """Commit the mail, then 250."""
+        """Commit the mail, then 250; before that, what its author may not cause is refused."""
+        admission = await self._gate.admit(session, envelope, content)
+        if isinstance(admission, Reply):
+            return admission
         sender = envelope.mail_from
         origin = Origin(
             listener="public",
@@ -309,10 +309,14 @@ class PublicPolicy:
             helo_name=session.helo,
             mail_from="" if sender is None else sender.address,
             message_id=message_id(content),
+            signed_by=admission.signed_by,
         )
         order_key = "" if sender is None else sender.key
         recipients = [(path.address, f"public:{order_key}") for path in envelope.recipients]
-        return await self._acceptance.accept(session, origin, recipients, content)
+        reply = await self._acceptance.accept(session, origin, recipients, content)
+        if admission.why and reply.accepts:
+            log.info("mail %s by DKIM: %s", session.last_mail_id, admission.why)
+        return reply
 
     def ended(self, session: Session, unclean: bool) -> None:
         """Repeats are recognised by Message-ID here, however a session ended."""

@@ -25,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.setting_desk import DeskSection, DkimSection, DocumentsSection
 from gateway.setting_destinations import BackendMode, BackendSettings, DeliverySettings, SmarthostSettings
 from gateway.setting_sections import (
     CenterSettings,
@@ -71,6 +72,9 @@ class Settings(BaseSettings):
     backend: BackendSettings = Field(default_factory=BackendSettings)
     smarthost: SmarthostSettings = Field(default_factory=SmarthostSettings)
     delivery: DeliverySettings = DeliverySettings()
+    desk: DeskSection = DeskSection()
+    dkim: DkimSection = DkimSection()
+    documents: DocumentsSection = DocumentsSection()
     map: MapSettings = MapSettings()
     secrets: SecretsSettings = SecretsSettings()
     sandbox: SandboxSettings = SandboxSettings()
@@ -106,6 +110,12 @@ class Settings(BaseSettings):
         object.__setattr__(self, "support", support)  # frozen for everybody else
         if is_loopback(self.naccs.host) and "networks" not in self.backend.model_fields_set:
             object.__setattr__(self, "backend", self.backend.model_copy(update={"networks": THIS_HOST}))
+        return self
+
+    @model_validator(mode="after")
+    def _a_signature_outlives_the_notice(self) -> Self:
+        if self.dkim.life <= self.delivery.notice_life:
+            raise ValueError("dkim.life must be longer than delivery.notice_life, or a last attempt is signed in vain")
         return self
 
     def shown(self) -> dict[str, Any]:

@@ -2,22 +2,24 @@
 
 What fails up to MAIL is the destination's: the breaker opens, one mail probes, and no mail is blamed. What fails at
 RCPT or later is the mail's. Towards terminals (in-house servers) nothing passes the head; towards the smarthost a
-deferred notice lets later ones pass. A paused lane sends nothing, and the pause ages no mail.
+deferred notice lets later ones pass. A paused lane sends nothing, and the pause ages no mail. A notice that is ours to
+sign is signed once, and the signed header committed, before it is first tried: every attempt has the same bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import inf
 
 from gateway.breaker import Breaker, words_of
-from gateway.failures import Failure, FailureClass, Sent, Stage, Unsendable, Withheld
+from gateway.failures import Failure, FailureClass, NotSigned, Sent, Stage, Unsendable, Withheld
 from gateway.lane_holder import Attempt, Gone, Lane, Shared, log
 from gateway.lanes import Waiting
 from gateway.smtp_out import Connection, Result, Target, connect
-from gateway.verdicts import Verdict, notice_verdict, terminal_verdict
-from storage.effects import Change, Stale, Unit
+from gateway.verdicts import Verdict, doubled, notice_verdict, terminal_verdict
+from storage.effects import RECIPIENT_HEADER, Change, Stale, Unit
 from storage.lane_leases import LaneLease
 from storage.mail_queue import Outbound
 from storage.states import State
@@ -190,18 +192,25 @@ class SmtpLane(Lane):
             await self._stay(head, reply, Attempt(FailureClass.IN_DOUBT, Stage.DOT, reply))
 
     async def _deliver(self, item: Waiting) -> None:
-        outbound = item.outbound
         try:
             if not await self._still_waits(item):
                 return
+            content = await self._content(item)
+            if not await self._signed(item, content):
+                await self._rest(self._loop.time() + _LEASE_PAUSE)
+                self.order.put_back(item, 0.0)
+                return
             outbound = item.outbound
-            wire = outbound.wire_bytes(await self._content(item))
+            wire = outbound.wire_bytes(content)
             target = self._shared.where(self.name, outbound)
             if target is None:
                 target = Gone("its binding is no longer effective")
             result = target if isinstance(target, Gone) else await self._try(target, outbound, wire)
         except Unsendable as poison:
             await self._park(item, str(poison))
+            return
+        except NotSigned as fault:
+            await self._wait_for_signature(item, str(fault))
             return
         except BaseException:
             self.order.put_back(item, 0.0)
@@ -211,6 +220,32 @@ class SmtpLane(Lane):
         else:
             self._used_at = self._loop.time()
             await self._settle(item, result)
+
+    async def _signed(self, item: Waiting, content: bytes) -> bool:
+        """Whether the mail can go as it is: it needs no signature, or has one that is committed. Raises NotSigned.
+
+        False when the store knows the mail otherwise: it is looked up again.
+        """
+        outbound = item.outbound
+        if self._terminal or outbound.header is not None:
+            return True
+        signed = await self._shared.signing.header(content)
+        if signed is None:
+            return True
+        values = (outbound.recipient_id, self._shared.token, signed.header, signed.body_offset)
+        written = await self._until_written(Unit(changes=(Change(RECIPIENT_HEADER, values),)))
+        if isinstance(written, Stale):
+            log.warning("lane %s: recipient %s was changed while it was signed", self.name, outbound.recipient_id)
+            self._leased = False
+            return False
+        item.outbound = replace(outbound, header=signed.header, body_offset=signed.body_offset)
+        return True
+
+    async def _wait_for_signature(self, item: Waiting, reason: str) -> None:
+        item.attempts += 1
+        settings = self._settings
+        wait = doubled(settings.notice_retry_first, settings.notice_retry_max, item.attempts)
+        await self._stay(item, reason, Attempt(FailureClass.TEMPORARY, Stage.MAIL, reason), wait)
 
     async def _park(self, item: Waiting, reason: str) -> None:
         log.error("recipient %s is parked: %s", item.outbound.recipient_id, reason)

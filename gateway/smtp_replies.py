@@ -77,6 +77,7 @@ BARE_LINE_END = Reply(550, "5.5.2", "Bare CR, bare LF or NUL in the content")
 
 # Our own state, always temporary.
 NO_ROOM = Reply(452, "4.3.1", "No room for this mail now, try later")
+KEY_NOT_FOUND_NOW = Reply(451, "4.4.3", "The key of the mail's signature cannot be looked up now, try later")
 UNAVAILABLE = Reply(451, "4.3.0", "Temporarily unavailable, try later")
 NOT_READY = Reply(421, "4.3.0", "Service not available, try later")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service is shutting down, try later")
