@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from handlers.calendar import jst_date
 from handlers.lane_operations import LaneState, lane_named, lane_states
-from handlers.mail_explanations import RequestState, outstanding, request_states
+from handlers.mail_explanations import RequestState, awaits_check, outstanding, request_states
 from handlers.naccs.service_hours import Service, service_hours
 from handlers.output_destinations import RegisteredOutput, registered
 from handlers.undelivered import StuckKind, counts
@@ -101,7 +101,10 @@ class AddressExplanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalExplanation:
-    """A logical terminal with its addresses, its lane and what waits for it."""
+    """A logical terminal with its addresses, its lane and what waits for it.
+
+    `awaits_check`: it is new and had no normal TCC yet; `checked_at` is its first one.
+    """
 
     kind: str = "terminal"
     name: str
@@ -112,6 +115,8 @@ class TerminalExplanation:
     port: int
     effective_from: date
     effective_until: date | None
+    awaits_check: bool
+    checked_at: datetime | None
     addresses: tuple[Bound, ...]
     destination: LaneState
     undelivered: tuple[StuckKind, ...]
@@ -245,6 +250,8 @@ def by_destination(
             port=terminal.port or circumstances.terminal_port,
             effective_from=terminal.effective_from,
             effective_until=terminal.effective_until,
+            awaits_check=awaits_check(terminal, circumstances.now),
+            checked_at=terminal.checked_at,
             addresses=tuple(addresses),
             destination=destination,
             undelivered=tuple(counts(session, [bound.address_id for bound in addresses], since=since)),

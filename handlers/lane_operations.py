@@ -1,19 +1,21 @@
 """What an operator sees of the lanes and does to them: pause, resume, flush, switch the backend, end a wait.
 
 Each verb is part of a unit of work, changes control rows only by a conditional statement, and leaves an audit event.
-The processes that hold the lanes notice by themselves. A lane that has carried nothing yet can be paused too.
+The processes that hold the lanes notice by themselves. A lane that has carried nothing yet can be paused too. A lane
+is paused as long as any pause of it is open: an operator's, or that of work on its line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from handlers.lane_pauses import GATEWAY, WorkOnLine, for_work, works_of
 from handlers.mail_search import in_state
 from storage.batch import take_sequences
 from storage.models import AuditEvent, Lane, LanePause, LogicalTerminal, MailAddress, Recipient, Request
@@ -45,13 +47,17 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneState:
-    """A destination as its lane stands: what waits, whether it is paused, what its circuit breaker says."""
+    """A destination as its lane stands: what waits, whether it is paused, what its circuit breaker says.
+
+    `paused` is an operator's pause before that of work; `work` is named whenever it is a reason too.
+    """
 
     lane: str
     queued: int
     undelivered: int
     oldest_waiting_since: datetime | None
     paused: Pause | None
+    work: WorkOnLine | None
     down_since: datetime | None
     failures: int
     last_failure: str
@@ -61,6 +67,11 @@ class LaneState:
     endpoint_since: datetime | None
     wanted_endpoint: str  # of the backend: primary | backup | auto
     drill_until: datetime | None
+
+    @property
+    def is_paused_by_work_alone(self) -> bool:
+        """Whether the lane goes on when its work ends."""
+        return self.paused is not None and self.paused.actor == GATEWAY
 
 
 def lane_named(session: Session, name: str, *, smarthost_lanes: int) -> str | None:
@@ -80,16 +91,18 @@ def lane_named(session: Session, name: str, *, smarthost_lanes: int) -> str | No
 def lane_states(session: Session, now: datetime, lanes: Iterable[str] | None = None) -> list[LaneState]:
     """The lanes named, or every lane that has carried something or is paused, in the order of their names."""
     rows = {row.lane: row for row in session.scalars(select(Lane))}
-    open_pauses = session.scalars(select(LanePause).where(LanePause.resumed_at.is_(None)))
-    pauses = {row.lane: row for row in open_pauses}
+    open_pauses = select(LanePause).where(LanePause.resumed_at.is_(None))
+    # An operator's pause comes last, so that it is the one that is shown.
+    in_order = session.scalars(open_pauses.order_by(~for_work(), LanePause.id)).all()
+    pauses = {row.lane: row for row in in_order}
+    works = works_of(session, in_order)
     names = sorted({*rows, *pauses} if lanes is None else set(lanes))
     only = None if lanes is None else names
-    queued = _waiting(session, State.QUEUED, only)
-    stuck = _waiting(session, State.UNDELIVERED, only)
-    return [
-        _state(name, rows.get(name), pauses.get(name), queued.get(name, (0, None)), stuck.get(name, (0, None))[0], now)
-        for name in names
-    ]
+    waiting = _waiting(session, State.QUEUED, only), _waiting(session, State.UNDELIVERED, only)
+    return [_state(name, rows.get(name), pauses.get(name), works.get(name), waiting, now) for name in names]
+
+
+_Waiting = Mapping[str, tuple[int, datetime | None]]
 
 
 def _waiting(session: Session, state: State, lanes: Sequence[str] | None) -> dict[str, tuple[int, datetime | None]]:
@@ -104,19 +117,21 @@ def _state(
     name: str,
     row: Lane | None,
     pause: LanePause | None,
-    queued: tuple[int, datetime | None],
-    undelivered: int,
+    work: WorkOnLine | None,
+    waiting: tuple[_Waiting, _Waiting],
     now: datetime,
 ) -> LaneState:
+    queued, undelivered = (found.get(name, (0, None)) for found in waiting)
     over = row is not None and row.drill_until is not None and row.drill_until <= now
     known = Lane(lane=name, failures=0, last_failure="", endpoint="primary", wanted_endpoint="") if row is None else row
     of_backend = name == BACKEND_LANE
     return LaneState(
         lane=name,
         queued=queued[0],
-        undelivered=undelivered,
+        undelivered=undelivered[0],
         oldest_waiting_since=queued[1],
         paused=None if pause is None else Pause(actor=pause.actor, paused_at=pause.paused_at, reason=pause.reason),
+        work=work,
         down_since=known.down_since,
         failures=known.failures,
         last_failure=known.last_failure,
@@ -130,9 +145,12 @@ def _state(
 
 
 def pause(session: Session, lane: str, *, reason: str, actor: str, now: datetime) -> Pause | None:
-    """Let a lane send nothing more; the pause that is open already, or None when this one was opened."""
+    """Let a lane send nothing more; the operator's pause that is open already, or None when this one was opened.
+
+    Where work on the line pauses it, it stays paused after the work too.
+    """
     _lock(session, lane)
-    row = session.scalars(select(LanePause).where(LanePause.lane == lane, LanePause.resumed_at.is_(None))).first()
+    row = session.scalars(select(LanePause).where(*_open(lane), ~for_work())).first()
     if row is not None:
         return Pause(actor=row.actor, paused_at=row.paused_at, reason=row.reason)
     session.add(LanePause(id=new_key(session), lane=lane, paused_at=now, actor=actor, reason=reason[:_LONGEST_REASON]))
@@ -141,17 +159,24 @@ def pause(session: Session, lane: str, *, reason: str, actor: str, now: datetime
 
 
 def resume(session: Session, lane: str, *, actor: str, now: datetime) -> bool:
-    """Let a paused lane send again; False when it is not paused."""
+    """Let a paused lane send again; False when it is not paused.
+
+    An operator's pause ends first; work on the line then still pauses it, until it is resumed once more.
+    """
     _lock(session, lane)
-    ended = session.execute(
-        update(LanePause)
-        .where(LanePause.lane == lane, LanePause.resumed_at.is_(None))
-        .values(resumed_at=now)
-        .returning(LanePause.id)
-    ).all()
-    if ended:
-        _record(session, "destination-resumed", lane, "", actor=actor, now=now)
-    return bool(ended)
+    for whose in (~for_work(), for_work()):
+        ended = session.scalars(
+            update(LanePause).where(*_open(lane), whose).values(resumed_at=now).returning(LanePause.id),
+            execution_options={"synchronize_session": False},
+        ).all()
+        if ended:
+            _record(session, "destination-resumed", lane, "", actor=actor, now=now)
+            return True
+    return False
+
+
+def _open(lane: str) -> tuple[ColumnElement[bool], ...]:
+    return LanePause.lane == lane, LanePause.resumed_at.is_(None)
 
 
 def flush(session: Session, lane: str, *, actor: str, now: datetime) -> None:

@@ -1,8 +1,9 @@
 """Destinations that do not answer, and messages that were given up: the operator is told, many in one mail.
 
-A destination that stays down is told once; the lane's holder forgets that when it answers again. Of messages given up
-there is one mail for each destination and hour at most. A flood of outages is no flood of mails, and an outage that
-was not told for that reason is told later.
+A destination that stays down is told once; the lane's holder forgets that when it answers again. While work on a line
+pauses it nobody is told, nor before it had time to answer afterwards. Of messages given up there is one mail for each
+destination and hour at most. A flood of outages is no flood of mails, and an outage that was not told for that reason
+is told later.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from handlers import notice_limits, notice_rates, notices
 from handlers.desk import DeskSettings
+from handlers.lane_pauses import for_work
 from handlers.mail_search import in_state
 from handlers.notice_templates import shown
 from handlers.notices import Notice
@@ -138,10 +140,12 @@ def tell_gave_up(session: Session, desk: DeskSettings, now: datetime) -> int:
 
 
 def _down(now: datetime, alarm_after: timedelta) -> tuple[ColumnElement[bool], ...]:
+    lately = or_(LanePause.resumed_at.is_(None), LanePause.resumed_at > now - alarm_after)
     return (
         Lane.told_at.is_(None),
         Lane.down_since.is_not(None),
         or_(Lane.lane == _BACKEND, Lane.down_since <= now - alarm_after),
+        ~exists().where(LanePause.lane == Lane.lane, for_work(), lately),
     )
 
 

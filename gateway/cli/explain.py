@@ -28,6 +28,10 @@ WHY: dict[str, tuple[str, str]] = {
     "behind": ("前に {ahead} 通あります", "{ahead} stand before it"),
     "deferred": ("{when} に再試行します", "tried again at {when}"),
     "paused": ("宛先が一時停止中です（destination resume）", "its destination is paused (destination resume)"),
+    "work": (
+        "申込 {receipt} の回線工事が終わる {when} まで待ちます",
+        "waits until {when} for the work on its line, application {receipt}",
+    ),
     "down": ("宛先が応答しません。次の試行 {when}", "its destination does not answer; next try {when}"),
     "unbound": (
         "アドレスは今日この端末に割り当てられておらず、未送信になります",
@@ -189,6 +193,11 @@ def _show_request(running: Invocation, request: RequestState, indent: str = "  "
         f"{indent}request {request.request_id} (mail {request.mail_id}) {request.procedure} "
         f"{request.handover} {request.input_number}: {running.text(ja=ja, en=en)}"
     )
+    if request.before_check:
+        typer.echo(
+            indent
+            + running.text(ja="  疎通確認（TCC）の前の業務です", en="  came before the first TCC of its terminal")
+        )
     times = ("received_at", "claimed_at", "outstanding_until", "late_at", "overdue_at", "answered_at")
     shown = [f"{name} {instant(getattr(request, name))}" for name in times if getattr(request, name) is not None]
     typer.echo(f"{indent}  {', '.join(shown)}")
@@ -198,7 +207,8 @@ def _show_recipients(running: Invocation, recipients: Iterable[RecipientState], 
     for recipient in recipients:
         ja, en = MAY_HAVE_ARRIVED if recipient.why == "expired" and recipient.in_doubt else WHY[recipient.why]
         when = instant(recipient.next_try_at)
-        why = running.text(ja=ja, en=en).format(ahead=recipient.ahead, when=when)
+        receipt = "" if recipient.work is None else recipient.work.receipt_number
+        why = running.text(ja=ja, en=en).format(ahead=recipient.ahead, when=when, receipt=receipt)
         typer.echo(
             f"{indent}<{printable(recipient.rcpt_to)}> {recipient.state} since {instant(recipient.since)}: {why}"
         )
@@ -274,6 +284,13 @@ def show_lane(running: Invocation, lane: LaneState, indent: str = "") -> None:
         word = running.text(ja="一時停止", en="paused")
         who = f"{lane.paused.actor} {printable(lane.paused.reason)}".rstrip()
         typer.echo(f"{indent}  {word} {instant(lane.paused.paused_at)} {who}")
+    if lane.work is not None:
+        window = f"{instant(lane.work.begins_at)} - {instant(lane.work.ends_at)}"
+        work = running.text(
+            ja=f"回線工事 申込 {lane.work.receipt_number}",
+            en=f"work on the line, application {lane.work.receipt_number}",
+        )
+        typer.echo(f"{indent}  {work}  {window}")
     if lane.down_since is not None:
         since, following = instant(lane.down_since), instant(lane.next_try_at)
         down = running.text(
@@ -297,6 +314,8 @@ def _show_terminal(running: Invocation, terminal: TerminalExplanation) -> None:
         f"terminal {terminal.name} {terminal.equipment} {terminal.office_code} {terminal.router_number} {place}  "
         f"{_span(terminal)}"
     )
+    if terminal.awaits_check:
+        typer.echo(running.text(ja="  疎通確認（TCC）がまだです", en="  its first TCC has not been made"))
     _show_bindings(running, terminal.addresses)
     show_lane(running, terminal.destination, "  ")
     _show_stuck(running, terminal.undelivered)

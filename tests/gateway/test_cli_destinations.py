@@ -47,6 +47,7 @@ def test_destinations_are_listed_with_what_waits_and_why(command_line, store, no
         "undelivered": 0,
         "oldest_waiting_since": "2026-11-24T01:00:00.000+00:00",
         "paused": None,
+        "work": None,
         "down_since": "2026-11-24T01:00:00.000+00:00",
         "failures": 2,
         "last_failure": "Connection refused",

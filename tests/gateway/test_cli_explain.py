@@ -6,13 +6,16 @@ import re
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from gateway.cli import explain
 from handlers.address_explanations import Fate
+from storage.models import LogicalTerminal
 from storage.states import State
 from tests.gateway.command_line import on_store
 from tests.gateway.test_health import only_sqlite
 from tests.handlers import stuck_messages
+from tests.handlers.clock_cases import order, run_out, schedule
 from tests.handlers.exchanged_mails import mail_of, outbound, request, result, result_mail, tried
 from tests.handlers.review_cases import WITH_SMTP_SERVER, receive, take_contracts
 from tests.handlers.test_terminals import ADDRESS
@@ -93,6 +96,48 @@ def test_a_terminal_a_lane_and_a_receipt_are_explained(command_line, store, now,
     assert "terminal 60777S SMTP CT0001 09143 127.20.13.13:2525" in command_line.run("explain", "60777S").stdout
     assert "backend  待ち 1  未送信 0" in command_line.run("explain", "backend").stdout
     assert "application 260001A received CT0001" in command_line.run("explain", "260001A", lang="en").stdout
+
+
+def test_a_lane_that_work_pauses_names_its_application_and_times(command_line, store, now, binding):
+    receive(store, now, "260001A")
+    mail_id = stuck_messages.put(store, binding, "SAD4031", now)
+    work = schedule(store, now, order(now))
+    run_out(store, now)
+    for what in ("60777S", ADDRESS, mail_id):
+        found = match(command_line, what)
+        (recipient,) = found.get("recipients", [found])
+        named = recipient["work"] if "work" in recipient else recipient["destination"]["work"]
+        assert named == {
+            "work_id": str(work.id),
+            "receipt_number": "260001A",
+            "begins_at": "2026-11-24T01:00:00.000+00:00",
+            "ends_at": "2026-11-24T03:00:00.000+00:00",
+        }
+    assert "waits until 2026-11-24T03:00:00.000+00:00 for the work on its line, application 260001A" in (
+        command_line.run("explain", str(mail_id), lang="en").stdout
+    )
+    assert "回線工事 申込 260001A  2026-11-24T01:00" in command_line.run("explain", "60777S").stdout
+
+
+@only_sqlite
+def test_what_a_new_terminal_asks_before_its_first_tcc_is_marked(command_line, store, now, binding):
+    terminal = update(LogicalTerminal).where(LogicalTerminal.name == "60777S")
+    asked = request(store, binding, now, "H1")
+    request(store, binding, now, "H2", procedure="TCC")
+
+    def marks():
+        found = [match(command_line, what)["requests"][0]["request"]["before_check"] for what in ("H1", "H2")]
+        return [*found, match(command_line, "60777S")["awaits_check"]]
+
+    assert marks() == [False, False, False]  # of the register, not of an application
+    store.run(lambda session: session.execute(terminal.values(application_id=1)))
+    assert marks() == [True, False, True]
+    assert "came before the first TCC" in command_line.run("explain", str(asked.id), lang="en").stdout
+    assert "疎通確認（TCC）がまだ" in command_line.run("explain", "60777S").stdout
+    store.run(lambda session: session.execute(terminal.values(checked_at=now + timedelta(seconds=1))))
+    assert marks()[0] is True
+    store.run(lambda session: session.execute(terminal.values(checked_at=now)))
+    assert marks() == [False, False, False]
 
 
 @only_sqlite

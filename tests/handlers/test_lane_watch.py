@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from handlers import lane_watch
+from handlers.lane_pauses import pause_for_work, resume_after_work
 from storage.models import Lane, LanePause, Recipient
 from storage.states import State
 from storage.store import Store, new_key
@@ -107,6 +108,17 @@ def test_a_paused_destination_says_so(store, now):
     store.run(lambda session: session.add(LanePause(id=new_key(session), **pause)))
     watch(store, now + ALARM)
     assert "一時停止中 / Paused" in texts(store, DOWN)[0]
+
+
+def test_while_work_pauses_a_lane_nobody_is_told_nor_before_it_had_time_to_answer(store, now):
+    add_down(store, LANE, now)
+    end = now + HOUR
+    store.run(lambda session: pause_for_work(session, 17, "260001A", [LANE], now))
+    assert (is_due(store, end), watch(store, end)) == (False, 0)
+    assert store.run(lambda session: resume_after_work(session, 17, "260001A", end)) == [LANE]
+    assert (is_due(store, end + ALARM - MINUTE), watch(store, end + ALARM - MINUTE)) == (False, 0)
+    assert watch(store, end + ALARM) == 1
+    assert len(texts(store, DOWN)) == 1
 
 
 def test_many_at_once_are_one_mail_with_the_backend_first(store, now):
