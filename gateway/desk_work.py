@@ -1,36 +1,70 @@
-"""The worker's way into the application desk: a committed mail in, its state and effects in one unit of work."""
+"""The worker's way into the application desk: a committed mail in, its state and effects in one unit of work.
+
+What takes long is done before it: `prepare` reads the mail on a session that only reads, `render` writes documents
+without any.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from gateway.listeners import in_networks
+from gateway.peer_networks import in_networks
 from handlers import desk_mail
 from handlers.desk import DeskSettings
+from handlers.documents import DocumentRequest
 from handlers.mail import InboundMail
+from handlers.notice_mail import NoticePart
+from handlers.preparation import Prepared
 from storage.mail_queue import Arrival, Outbound
 from storage.models import Recipient
 from storage.states import State
 
+Render = Callable[[Sequence[DocumentRequest]], Sequence[NoticePart]]
+
+
+def _no_documents(_: Sequence[DocumentRequest]) -> Sequence[NoticePart]:
+    return ()
+
 
 class DeskWork:
-    """Handles and parks mails within the caller's transaction."""
+    """Prepares, handles and parks mails; what writes does so within the caller's transaction."""
 
-    def __init__(self, desk: DeskSettings, trusted_networks: Sequence[IPv4Network | IPv6Network]) -> None:
+    def __init__(
+        self,
+        desk: DeskSettings,
+        trusted_networks: Sequence[IPv4Network | IPv6Network],
+        render: Render = _no_documents,
+    ) -> None:
         self._desk = desk
         self._trusted_networks = trusted_networks
+        self._render = render
 
-    def handle(self, session: Session, arrival: Arrival, now: datetime) -> str:
-        """Let the desk handle a mail of the public listener, mark it with what came of it, and say that."""
+    def prepare(self, session: Session, arrival: Arrival, now: datetime) -> Prepared:
+        """Work out on a session that only reads what takes long about a mail. Writes nothing."""
+        mail = self._mail(arrival)
+        # The mail is taken apart before the store is asked: no snapshot is kept open for it.
+        _ = mail.text_problem, mail.attachments
+        return desk_mail.prepare(session, mail, self._desk, now)
+
+    def render(self, prepared: Prepared) -> Prepared:
+        """Write the documents that a mail asks for; needs no store and may run on any thread."""
+        return replace(prepared, parts=tuple(self._render(prepared.documents))) if prepared.documents else prepared
+
+    def handle(self, session: Session, arrival: Arrival, now: datetime, prepared: Prepared | None = None) -> str:
+        """Let the desk handle a mail of the public listener, mark it with what came of it, and say that.
+
+        Raises CaseChanged when it has to be prepared again.
+        """
         if not self._mark(session, arrival, State.HANDLED, "", now):
             return "handled elsewhere"
-        outcome = desk_mail.handle(session, self._mail(arrival), self._desk, now)
+        mail = self._mail(arrival) if prepared is None else prepared.mail
+        outcome = desk_mail.handle(session, mail, self._desk, now, prepared)
         self._remark(session, arrival, outcome.state, outcome.reason)
         return outcome.state
 
@@ -50,6 +84,7 @@ class DeskWork:
             received_at=arrival.received_at,
             trusted=in_networks(arrival.peer, self._trusted_networks) if arrival.peer else False,
             raw=arrival.content,
+            signed_by=tuple(arrival.signed_by.split()),
         )
 
     @staticmethod

@@ -21,6 +21,7 @@ from gateway import maillog
 from gateway.current_map import CurrentMap
 from handlers.naccs.exchange import Exchange, Retrieval, Unhandled
 from handlers.outcomes import PermanentFailure
+from handlers.preparation import CaseChanged, Prepared
 from storage.clock import Clock
 from storage.columns import to_micros
 from storage.database import Database
@@ -44,7 +45,15 @@ _LONGEST_DEFER = _DEFER * _MOST_FAILURES  # what is due later than that was rece
 class DeskWork(Protocol):
     """The application desk's unit of work for one mail: handles it, marks it and says how; commits nothing itself."""
 
-    def __call__(self, session: Session, arrival: Arrival, now: datetime) -> str: ...
+    def __call__(self, session: Session, arrival: Arrival, now: datetime, prepared: Prepared | None = None) -> str: ...
+
+
+class DeskPreparation(Protocol):
+    """What is done for the application desk before its unit of work, so that this stays short."""
+
+    def prepare(self, session: Session, arrival: Arrival, now: datetime) -> Prepared: ...
+
+    def render(self, prepared: Prepared) -> Prepared: ...
 
 
 class ParkWork(Protocol):
@@ -71,6 +80,7 @@ class Worker:
         exchange: Exchange,
         desk: DeskWork,
         park: ParkWork,
+        preparation: DeskPreparation | None = None,
     ) -> None:
         self._database = database
         self._map = current_map
@@ -78,6 +88,7 @@ class Worker:
         self._exchange = exchange
         self._desk = desk
         self._park = park
+        self._preparation = preparation
         self._keys: dict[str, deque[_Waiting]] = {}
         self._known: set[int] = set()
         self._memory = 0
@@ -210,8 +221,7 @@ class Worker:
 
     async def _handle(self, waiting: _Waiting, arrival: Arrival) -> bool:
         if arrival.listener == "public":
-            now = self._clock.now()
-            state = await self._database.run(lambda session: self._desk(session, arrival, now))
+            state = await self._handle_at_desk(arrival)
             maillog.decided(arrival.mail_id, arrival.rcpt_to, state, "")
             return True
         busy = False
@@ -237,6 +247,23 @@ class Worker:
         log.warning("what recipient %s needs changed %s times; deferred", waiting.recipient_id, _MOST_STALE)
         await self._defer(waiting, arrival, arrival.handler_failures, "the map or the address kept changing")
         return False
+
+    async def _handle_at_desk(self, arrival: Arrival) -> str:
+        """Let the desk handle the mail, prepared; once more, a few times, while its application changes meanwhile."""
+        for _ in range(_MOST_STALE - 1):
+            with contextlib.suppress(CaseChanged):
+                return await self._handle_prepared(arrival)
+        return await self._handle_prepared(arrival)
+
+    async def _handle_prepared(self, arrival: Arrival) -> str:
+        now = self._clock.now()
+        preparation = self._preparation
+        if preparation is None:
+            return await self._database.run(lambda session: self._desk(session, arrival, now))
+        prepared = await self._database.read(lambda session: preparation.prepare(session, arrival, now))
+        if prepared.documents:
+            prepared = await asyncio.to_thread(preparation.render, prepared)
+        return await self._database.run(lambda session: self._desk(session, arrival, now, prepared))
 
     async def _commit(self, arrival: Arrival, decided: Unit | Retrieval) -> Applied | Stale:
         if isinstance(decided, Unit):

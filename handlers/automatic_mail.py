@@ -1,18 +1,29 @@
 """Mail that no person wrote, or that we wrote ourselves: never answered, lest two machines answer each other.
 
-The signs are those of RFC 3834 §2 and §5, RFC 5321 §4.5.5 (null sender), RFC 2369 and 2919 (lists) and the
-older Precedence.
+The signs are those of RFC 3834 §2 and §5, RFC 5321 §4.5.5 (null sender), RFC 2369 and 2919 (lists), the older
+Precedence, and the fields that autoresponders and [MS-OXCMAIL] §2.1.3.2.20 add.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
 
 _LIST_FIELDS = "list-"
-_BULK = frozenset({"bulk", "junk", "list"})
+_BULK = frozenset({"auto_reply", "bulk", "junk", "list"})
+# Any value of these says that a program answered.
+_AUTORESPONDERS = ("x-autoreply", "x-autorespond", "x-autoresponse", "x-mail-autoreply")
+# Who sets one of these wants no automatic answer, and is a program; None and receipts (DR, RN …) say nothing.
+_SUPPRESSED = frozenset({"all", "autoreply", "oof"})
+# How mailers of people who are away begin a subject; a person's answer to one begins with Re.
+_ABSENT = re.compile(
+    r"(?:自動応答|自動返信|不在通知|不在のお知らせ|auto(?:matic)?[ -]?(?:reply|response)|out of (?:the )?office)"
+    r"(?:\b|[:：\s）)\]】]|$)",
+    re.IGNORECASE,
+)
 _DAEMON = re.compile(r"mailer-daemon(?:@.*)?", re.IGNORECASE)
 _OWN_LOCAL_PART = re.compile(r"apply|form|schedule|postmaster|case\+.*|bounce\+.*")
 
@@ -30,7 +41,26 @@ def why_automatic(mail: InboundMail, desk: DeskSettings) -> str | None:
         return f"Precedence: {precedence}"
     if _DAEMON.fullmatch(mail.mail_from):
         return "sent by a mailer daemon"
-    return "sent by this gateway" if is_own(mail, desk) else None
+    return _why_autoresponder(mail) or ("sent by this gateway" if is_own(mail, desk) else None)
+
+
+def why_absent(mail: InboundMail) -> str | None:
+    """The sign in the subject that its writer is away; None without it.
+
+    Anybody may begin a subject so: it counts only where no person's words are lost by it.
+    """
+    subject = unicodedata.normalize("NFKC", mail.subject).lstrip("【[( ")
+    return "its subject says that its writer is away" if _ABSENT.match(subject) else None
+
+
+def _why_autoresponder(mail: InboundMail) -> str | None:
+    for name in _AUTORESPONDERS:
+        if (mail.header_value(name) or "no").strip().lower() != "no":
+            return f"sent by an autoresponder: {name}"
+    suppressed = (mail.header_value("x-auto-response-suppress") or "").lower()
+    if _SUPPRESSED & {word.strip() for word in suppressed.split(",")}:
+        return "X-Auto-Response-Suppress: it wants no automatic answer"
+    return None
 
 
 def is_own(mail: InboundMail, desk: DeskSettings) -> bool:

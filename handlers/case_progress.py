@@ -59,16 +59,16 @@ _TOLD: Mapping[EntryKind, _Told] = {
     ),
     EntryKind.ANSWER: _Told(rows=(("確認事項への回答", ""),)),
     EntryKind.AMENDMENT: _Told(
-        rows=(("申込内容の修正", "修正受付のお知らせ"),), text="利用申込の修正を受け付けました。"
+        rows=(("申込内容の修正", "利用申込修正受付のお知らせ"),), text="利用申込の修正を受け付けました。"
     ),
     EntryKind.SETTINGS: _Told(
         rows=(("システム設定申込", "システム設定申込受付のお知らせ"),),
         category="システム設定",
         text="システム設定申込を受け付けました。",
     ),
-    EntryKind.WORK: _Told(rows=(("回線工事", "工事日程のお知らせ"),), category="回線工事"),
+    EntryKind.WORK: _Told(rows=(("回線工事", "回線工事日程のお知らせ"),), category="回線工事"),
     EntryKind.RESCHEDULED: _Told(
-        rows=(("日程の変更", "日程変更のお知らせ"),),
+        rows=(("日程の変更", "利用開始日変更のお知らせ"),),
         text="利用開始の日程が変わりました。お知らせの内容を確認してください。",
     ),
     EntryKind.COMPLETED: _Told(
@@ -78,14 +78,17 @@ _TOLD: Mapping[EntryKind, _Told] = {
         rows=(_IN_USE,), category="利用開始", text="利用を開始しました。TCC業務で通信を確認してください。"
     ),
     EntryKind.CHECKED: _Told(
-        rows=(("通信確認", "通信確認のお知らせ"),), category="利用開始", text="新しい論理端末の通信を確認しました。"
+        rows=(("通信確認", "通信確認完了のお知らせ"),), category="利用開始", text="新しい論理端末の通信を確認しました。"
     ),
     EntryKind.SECRETS_REISSUED: _Told(
         rows=(("パスワードの再発行", "パスワード再発行のお知らせ"),),
         category="パスワード",
         text="パスワードを再発行しました。参照期間のうちに確認してください。",
     ),
-    EntryKind.WITHDRAWAL: _Told(rows=(("取下げ", "取下げ受付のお知らせ"),), text="利用申込の取下げを受け付けました。"),
+    EntryKind.WITHDRAWAL: _Told(
+        rows=(("取下げ", "利用申込取下げ受付のお知らせ"),),
+        text="利用申込の取下げを受け付けました。",
+    ),
     EntryKind.REJECTED: _Told(
         rows=(("利用申込回答(不承認)", "利用申込不承認のお知らせ"),),
         text="利用申込は承認されませんでした。お知らせの内容を確認してください。",

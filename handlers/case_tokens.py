@@ -16,6 +16,7 @@ _TOKEN_BYTES = 10
 _TOKEN = r"[a-z2-7]{16}"  # noqa: S105 - the shape of a token
 _CASE = re.compile(rf"case\+(\d{{6,12}}a)\.({_TOKEN})")
 _BOUNCE = re.compile(rf"bounce\+(\d{{1,19}})\.({_TOKEN})")
+_TOKEN_IN_TEXT = re.compile(rf"((?:case|bounce)\+\w{{1,20}})\.{_TOKEN}", re.IGNORECASE)
 _SHOWN_TOKEN = re.compile(r"((?:case|bounce)\+[^.@]*)\.[^@]*", re.IGNORECASE)
 
 
@@ -51,6 +52,11 @@ def is_of(case: CaseAddress, key: bytes, email: str) -> bool:
 def masked(address: str) -> str:
     """An address as anything but the mail itself may show it: its token replaced by an ellipsis."""
     return _SHOWN_TOKEN.sub(r"\1.…", address)
+
+
+def masked_text(text: str) -> str:
+    """Text of people with the tokens of addresses in it replaced by an ellipsis."""
+    return _TOKEN_IN_TEXT.sub(r"\1.…", text)
 
 
 def bounce_local_part(key: bytes, mail_id: int) -> str:

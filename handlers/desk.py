@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
+
+
+class DataKeys(Protocol):
+    """The data keys of issued passwords, in a file outside the store and its backup (semantics: secrets)."""
+
+    def make(self, names: Sequence[str]) -> Mapping[str, bytes]:
+        """New keys of 32 bytes by name, on the disk before this returns."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """The key of that name; None once it was destroyed."""
+        ...
+
+    def destroy(self, names: Sequence[str]) -> None:
+        """Delete keys, off the disk before this returns; one that is gone already is no error."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +55,11 @@ class DeskSettings:
     )
     quarantine: timedelta = timedelta(days=365)
     smarthost_lanes: int = 4
+    two_person: bool = False  # one reviewer proposes a completion, another one decides it
+    held_for: timedelta = timedelta(days=14)
+    most_held_bytes: int = 200 * 2**20
+    remind_after: int = 2  # business days an application waits before the reviewer is reminded
+    data_keys: DataKeys | None = None  # of issued passwords; None: none can be issued or revealed
 
     @property
     def apply_address(self) -> str:

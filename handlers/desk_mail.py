@@ -1,11 +1,11 @@
 """Mail to the support domain's own addresses: which of them exist, and what handles each.
 
-Nothing is dropped: what no handler understands is parked with its reason, and the operator is told.
+Nothing is dropped: what no handler understands is parked with its reason, and the operator is told. What takes long is
+done by `prepare`, outside the unit of work.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,23 +13,20 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from handlers import case_tokens, notice_limits, notices
-from handlers.applications.receipt import receive
+from handlers import bounces, case_replies, case_tokens, form_requests, notice_limits, notices
+from handlers.applications import reading, receipt
 from handlers.automatic_mail import is_own, why_automatic
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
 from handlers.notice_templates import shown
 from handlers.notices import Notice
-from handlers.outcomes import Handled, Outcome, Parked
-from storage.models import Application, AuditEvent, Mail
-from storage.store import new_key
+from handlers.outcomes import Outcome, Parked
+from handlers.preparation import Prepared
 
 _TOLD_PER_HOUR = 30
-_LONGEST_REPORT = 300
-_REPORT_TYPE = "message/delivery-status"
-_REPORT_FIELD = re.compile(r"^(Action|Status|Diagnostic-Code):[ \t]*(.*)$", re.IGNORECASE | re.MULTILINE)
 
-Handler = Callable[[Session, InboundMail, DeskSettings, datetime], Outcome]
+Handler = Callable[[Session, InboundMail, DeskSettings, datetime, Prepared | None], Outcome]
+Preparation = Callable[[Session, InboundMail, DeskSettings, datetime], Prepared]
 
 
 class MailFacts(Protocol):
@@ -49,10 +46,11 @@ class MailFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One kind of address: whether a local part (lower-case) is of it, and what handles its mail."""
+    """One kind of address: whether a local part (lower-case) is of it, what handles its mail, what is done before."""
 
     matches: Callable[[str, DeskSettings], bool]
     handler: Handler
+    preparation: Preparation | None = None
 
 
 def knows(local_part: str, desk: DeskSettings) -> bool:
@@ -60,12 +58,22 @@ def knows(local_part: str, desk: DeskSettings) -> bool:
     return _route(local_part, desk) is not None
 
 
-def handle(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Outcome:
-    """Handle a mail to the support domain; its effects are in the session. Raises TemplateFault."""
+def prepare(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Prepared:
+    """What takes long about a mail, on a session that only reads; `handle` finds out what no longer holds of it."""
+    route = _route(_local_part(mail), desk)
+    if route is None or route.preparation is None:
+        return Prepared(mail=mail)
+    return route.preparation(session, mail, desk, now)
+
+
+def handle(
+    session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, prepared: Prepared | None = None
+) -> Outcome:
+    """Handle a mail to the support domain; its effects are in the session. Raises TemplateFault, CaseChanged."""
     route = _route(_local_part(mail), desk)
     if route is None:
         return _park(session, mail, desk, "no handler knows this address", now)
-    return route.handler(session, mail, desk, now)
+    return route.handler(session, mail, desk, now, prepared)
 
 
 def tell_operator_parked(
@@ -115,56 +123,69 @@ def _park(session: Session, mail: InboundMail, desk: DeskSettings, reason: str, 
     return Parked(reason)
 
 
-def _park_postmaster(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Outcome:
+def _park_postmaster(
+    session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, _: Prepared | None
+) -> Outcome:
     return _park(session, mail, desk, "mail to the postmaster, for a person to read", now)
 
 
-def _park_case_reply(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Outcome:
-    case = case_tokens.read_case(_local_part(mail))
-    number = case.receipt_number if case is not None else "unknown"
-    return _park(session, mail, desk, f"reply about case {number}, for a person to read", now)
+def _receive(
+    session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, prepared: Prepared | None
+) -> Outcome:
+    meant = case_replies.meant_by_number(session, mail)
+    if meant is not None:
+        return case_replies.receive(session, mail, desk, now, meant, prepared)
+    return receipt.receive(session, mail, desk, now, prepared.reading if prepared is not None else None)
 
 
-def _record_bounce(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Outcome:
-    """A notice could not be delivered: noted on the notice and on the application it is about."""
+def _prepare_application(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Prepared:
+    meant = case_replies.meant_by_number(session, mail)
+    if meant is not None:
+        return case_replies.prepare(session, mail, desk, now, meant)
+    if why_automatic(mail, desk) is not None:
+        return Prepared(mail=mail)
+    return Prepared(mail=mail, reading=reading.read(session, mail, desk))
+
+
+def _receive_reply(
+    session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, prepared: Prepared | None
+) -> Outcome:
+    meant = case_replies.meant_by_address(session, mail, desk)
+    if meant is None:
+        return _park(session, mail, desk, "no case address", now)
+    return case_replies.receive(session, mail, desk, now, meant, prepared)
+
+
+def _prepare_reply(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Prepared:
+    meant = case_replies.meant_by_address(session, mail, desk)
+    return Prepared(mail=mail) if meant is None else case_replies.prepare(session, mail, desk, now, meant)
+
+
+def _record_bounce(
+    session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, _: Prepared | None
+) -> Outcome:
     notice_id = case_tokens.read_bounce(desk.token_key, _local_part(mail))
-    if why_automatic(mail, desk) is None:
+    if notice_id is None or why_automatic(mail, desk) is None:
         return _park(session, mail, desk, "a person's answer to the bounce address of a notice", now)
-    notice = session.get(Mail, notice_id)
-    application = session.get(Application, notice.application_id) if notice and notice.application_id else None
-    subjects = [f"mail:{notice_id}"]
-    if application is not None:
-        subjects.append(f"application:{application.receipt_number}")
-    detail = f"mail {mail.mail_id}: {_report(mail)}"
-    session.add_all(
-        AuditEvent(
-            id=new_key(session),
-            occurred_at=now,
-            actor="gateway",
-            event="notice_bounced",
-            subject=subject,
-            detail=detail,
-        )
-        for subject in subjects
-    )
-    return Handled(f"delivery report about notice {notice_id}")
+    return bounces.record(session, mail, notice_id, desk, now)
 
 
-def _report(mail: InboundMail) -> str:
-    """What a delivery report (RFC 3464) says in its own words, or the subject of any other mail."""
-    for part in mail.attachments:
-        if part.content_type == _REPORT_TYPE:
-            found = _REPORT_FIELD.findall(part.content.decode("ascii", "replace"))
-            if found:
-                words = "; ".join(f"{name}: {value.strip()}" for name, value in found)
-                return shown(words, at_most=_LONGEST_REPORT)
-    return shown(mail.subject, at_most=_LONGEST_REPORT)
+def _send_form(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, _: Prepared | None) -> Outcome:
+    return form_requests.send_form(session, mail, desk, now)
 
 
-# Tried in order. form@ and schedule@ are not taken yet.
+def _send_schedule(
+    session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, _: Prepared | None
+) -> Outcome:
+    return form_requests.send_schedule(session, mail, desk, now)
+
+
+# Tried in order.
 _ROUTES: tuple[Route, ...] = (
-    Route(lambda local, _: local == "apply", receive),
+    Route(lambda local, _: local == "apply", _receive, _prepare_application),
+    Route(lambda local, _: local == "form", _send_form),
+    Route(lambda local, _: local == "schedule", _send_schedule),
     Route(lambda local, _: local == "postmaster", _park_postmaster),
-    Route(lambda local, _: case_tokens.read_case(local) is not None, _park_case_reply),
+    Route(lambda local, _: case_tokens.read_case(local) is not None, _receive_reply, _prepare_reply),
     Route(lambda local, desk: case_tokens.read_bounce(desk.token_key, local) is not None, _record_bounce),
 )

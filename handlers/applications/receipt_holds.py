@@ -1,4 +1,4 @@
-"""An application mail whose author cannot be believed is held; the office's registered people and the reviewer know.
+"""A mail whose author cannot be believed is held; the office's registered people and the reviewer know of it.
 
 Nothing goes to the address that wrote it, and nothing of its text to the office. At most one notice an hour goes to an
 office, and a bounded number to the reviewer; a mail that is not announced is held all the same.
@@ -47,6 +47,26 @@ class HoldReason(Enum):
         "the author is no registered contact or administrator of the office",
         "差出人が、事業所に登録された連絡先・管理責任者ではありません",
     )
+    NOT_OF_CASE = (
+        "the author does not belong to the application",
+        "差出人が、この申込の申込担当者でも、事業所に登録された連絡先・管理責任者でもありません",
+    )
+    ADDRESS_NOT_ACCEPTED = (
+        "the notice address of the application was not accepted by a reviewer",
+        "差出人が登録連絡先にない申込担当者で、審査担当者による確認がまだです",
+    )
+    CASE_CLOSED = (
+        "it names an application that is closed, without its token",
+        "手続きが終わった申込の受付番号を、返信用のアドレスを使わずに示しています",
+    )
+    CASE_UNKNOWN = (
+        "no application has the receipt number",
+        "この受付番号の申込はありません",
+    )
+    SEVERAL_CASES = (
+        "it names several applications",
+        "複数の申込の受付番号を示しています",
+    )
 
     def __init__(self, in_english: str, in_japanese: str) -> None:
         self.in_english = in_english
@@ -55,18 +75,23 @@ class HoldReason(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A mail to be held. `office` is the registered office it names; `error_count` is that of its form."""
+    """A mail to be held. `office` is the registered office it names, `receipt_number` the application it is about.
+
+    `error_count` is that of its form.
+    """
 
     mail: InboundMail
     reason: HoldReason
     office: Office | None
-    error_count: int
+    error_count: int = 0
     earlier_mail_id: int | None = None
+    receipt_number: str = ""
 
 
 def hold(session: Session, desk: DeskSettings, held: Hold, now: datetime) -> Held:
     """Tell whoever is to be told, record it, and answer the outcome."""
     told = _people_to_tell(session, held.office, now)
+    about = f"; about {held.receipt_number}" if held.receipt_number else ""
     messages = [_to_person(held, person) for person in told]
     allowance = notice_limits.take(session, "application-waiting", _TO_REVIEWER_PER_HOUR, now)
     if allowance.granted:
@@ -79,7 +104,7 @@ def hold(session: Session, desk: DeskSettings, held: Hold, now: datetime) -> Hel
             actor="gateway",
             event="application_held",
             subject=f"mail:{held.mail.mail_id}",
-            detail=f"{held.reason.in_english}; office {held.office.code if held.office else 'unknown'}",
+            detail=f"{held.reason.in_english}; office {held.office.code if held.office else 'unknown'}{about}",
         )
     )
     return Held(held.reason.in_english)
@@ -107,6 +132,7 @@ def _to_person(held: Hold, person: Addressee) -> Notice:
             "header_from": held.mail.header_from or _UNREADABLE_AUTHOR,
             "reason": held.reason.in_japanese,
             "mail_id": held.mail.mail_id,
+            "receipt_number": held.receipt_number,
         },
     )
 
@@ -125,6 +151,7 @@ def _to_reviewer(desk: DeskSettings, held: Hold, told: int, *, last: bool) -> No
             "subject": shown(mail.subject, at_most=_LONGEST_SUBJECT),
             "reason": held.reason.in_japanese,
             "mail_id": mail.mail_id,
+            "receipt_number": held.receipt_number,
             "earlier_mail_id": held.earlier_mail_id,
             "error_count": held.error_count,
             "told": told,

@@ -54,19 +54,28 @@ class Recognition:
     earlier_mail_id: int | None = None
 
 
-def recognise(session: Session, mail: InboundMail) -> Recognition:
-    """Remember the mail, or say which one it repeats. Without a Message-ID it is known by its content alone."""
+def recognise(session: Session, mail: InboundMail, *, about: str = "") -> Recognition:
+    """Remember the mail, or say which one it repeats. Without a Message-ID it is known by its content alone.
+
+    `about` names the case a mail is about: one that goes to a case and to another address has an effect on each.
+    """
     content = content_hash(mail)
-    by_content = _fingerprint("content", mail, content)
+    by_content = _fingerprint(f"content{about}", mail, content)
     if mail.message_id is None:
         return _repeat_of(_claim(session, by_content, content, mail))
-    earlier = _claim(session, _fingerprint("id", mail, mail.message_id.encode()), content, mail)
+    earlier = _claim(session, _fingerprint(f"id{about}", mail, mail.message_id.encode()), content, mail)
     if earlier is None or earlier.content_hash == content:
         return _repeat_of(earlier)
     same_content = _claim(session, by_content, content, mail)
     if same_content is not None:
         return _repeat_of(same_content)
     return Recognition(Meeting.OTHER_CONTENT, earlier.mail_id)
+
+
+def first_within(session: Session, mail: InboundMail, what: str, whom: str, period: timedelta) -> bool:
+    """Whether `what` was asked for `whom` for the first time within `period`; of two at once one is the first."""
+    fingerprint = hashlib.sha256(f"asked\0{what}\0{whom.lower()}".encode()).digest()
+    return _claim(session, fingerprint, content_hash(mail), mail, period) is None
 
 
 def content_hash(mail: InboundMail) -> bytes:
@@ -91,7 +100,9 @@ def _repeat_of(earlier: MailFingerprint | None) -> Recognition:
     return Recognition(Meeting.REPEAT, earlier.mail_id)
 
 
-def _claim(session: Session, fingerprint: bytes, content: bytes, mail: InboundMail) -> MailFingerprint | None:
+def _claim(
+    session: Session, fingerprint: bytes, content: bytes, mail: InboundMail, period: timedelta = REMEMBERED_FOR
+) -> MailFingerprint | None:
     """Write the fingerprint; None when it is ours now, else the row that has it and is not yet forgotten."""
     on_postgresql = session.get_bind().dialect.name == "postgresql"
     values = {"content_hash": content, "mail_id": mail.mail_id, "received_at": mail.received_at}
@@ -101,7 +112,7 @@ def _claim(session: Session, fingerprint: bytes, content: bytes, mail: InboundMa
         .on_conflict_do_update(
             index_elements=["fingerprint"],
             set_=values,
-            where=MailFingerprint.received_at < mail.received_at - REMEMBERED_FOR,
+            where=MailFingerprint.received_at < mail.received_at - period,
         )
         .returning(MailFingerprint.fingerprint)
     )

@@ -20,7 +20,7 @@ from handlers.reservations import Kind
 from handlers.workflow import State
 from storage.models import Application, Line, LogicalTerminal, MailAddress, Office, Reservation
 
-_OPEN = (State.RECEIVED, State.UNDER_REVIEW, State.INQUIRY, State.COMPLETED, State.IDS_ISSUED)
+OPEN_STATES = (State.RECEIVED, State.UNDER_REVIEW, State.INQUIRY, State.COMPLETED, State.IDS_ISSUED)
 _MOST_OPEN_CASES = 50
 _NOT_FOR_TERMINALS = 3  # network, broadcast and the router's own address
 
@@ -97,7 +97,7 @@ def open_cases(session: Session, office: Office) -> Sequence[OpenCase]:
     """The latest applications of the office whose procedure has not ended, oldest first."""
     rows = session.scalars(
         select(Application)
-        .where(Application.office_id == office.id, Application.state.in_(_OPEN))
+        .where(Application.office_id == office.id, Application.state.in_(OPEN_STATES))
         .order_by(Application.id.desc())
         .limit(_MOST_OPEN_CASES)
     ).all()

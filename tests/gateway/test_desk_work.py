@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
@@ -11,6 +12,8 @@ from sqlalchemy import func, select
 
 from gateway.desk_work import DeskWork
 from handlers import case_tokens
+from handlers.documents import DocumentRequest
+from handlers.notice_mail import NoticePart
 from storage.committer import Committer
 from storage.effects import Applied
 from storage.mail_queue import Arrival, Origin, arrival, load_arrival
@@ -19,7 +22,7 @@ from storage.store import Store
 from tests.gateway.test_health import only_sqlite
 from tests.handlers.applications.application_mails import mail_with
 from tests.handlers.applications.receipt_cases import ADMINISTRATOR, CONTACT, numbered, wrong_mail
-from tests.handlers.review_cases import DESK, notices_sent, take_contracts
+from tests.handlers.review_cases import DESK, notices_sent, receive, take_contracts
 
 TRUSTED = "192.0.2.7"
 WORK = DeskWork(DESK, (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")))
@@ -136,9 +139,45 @@ def test_a_parked_mail_keeps_its_reason_and_the_operator_is_told_once(store, now
 
 
 @only_sqlite
-def test_a_reason_as_long_as_a_mail_fits_into_the_record(store, now):
+def test_a_token_is_not_in_the_reason(store, now):
     local = case_tokens.case_local_part(DESK.token_key, "260001A", CONTACT)
     said, row = handle(store, now, raw=b"Subject: x\r\n\r\nx", rcpt_to=f"{local}@nss.center.example")
-    assert said == "parked"
-    assert "260001A" in row.last_reply
+    assert said == "held"
     assert local.partition(".")[2] not in row.last_reply
+
+
+def test_what_was_prepared_is_handled(store, now):
+    take_contracts(store, now)
+    arrived = put(store, now)
+    prepared = store.read(lambda session: WORK.prepare(session, arrived, now))
+    assert prepared.reading is not None
+    assert WORK.render(prepared) is prepared
+    assert store.run(lambda session: WORK.handle(session, arrived, now, prepared)) == "handled"
+    assert applications(store) == 1
+
+
+def test_preparing_writes_nothing(store, now):
+    take_contracts(store, now)
+    arrived = put(store, now)
+    store.read(lambda session: WORK.prepare(session, arrived, now))
+    assert (applications(store), queued(store), row_of(store, arrived).state) == (0, [], "received")
+
+
+@only_sqlite
+def test_documents_are_written_by_what_was_given_for_it(store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    asked: list[str] = []
+
+    def render(requests: Sequence[DocumentRequest]) -> list[NoticePart]:
+        asked.extend(request.title for request in requests)
+        return [NoticePart(file_name="x.pdf", subtype="pdf", content=b"%PDF-1.7") for _ in requests]
+
+    work = DeskWork(DESK, (ip_network("192.0.2.0/24"),), render)
+    local = case_tokens.case_local_part(DESK.token_key, "260001A", CONTACT)
+    arrived = put(store, now, mail_with("【照会】\n", files=()), rcpt_to=f"{local}@nss.center.example")
+    prepared = work.render(store.read(lambda session: work.prepare(session, arrived, now)))
+    assert asked == ["システムサービス利用契約変更申込書"]
+    assert [part.file_name for part in prepared.parts] == ["x.pdf"]
+    assert store.run(lambda session: work.handle(session, arrived, now, prepared)) == "handled"
+    assert queued(store) == [("applicant/status-report", CONTACT)]

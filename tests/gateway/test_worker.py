@@ -22,6 +22,7 @@ from gateway.desk_work import DeskWork
 from gateway.worker import Worker, _insert_in_order, _Waiting
 from handlers.naccs.exchange import Exchange, ExchangeSettings
 from handlers.outcomes import PermanentFailure, TemporaryFailure
+from handlers.preparation import CaseChanged, Prepared
 from handlers.terminals import change_map
 from storage import committer
 from storage.clock import Clock
@@ -156,6 +157,65 @@ def traces(store: Store) -> list[str]:
 def _short_waits(monkeypatch):
     monkeypatch.setattr(worker_module, "_DEFER", timedelta(milliseconds=50))
     monkeypatch.setattr(worker_module, "_STORE_PAUSE", 0.05)
+
+
+class Preparing:
+    """What is done before the desk's unit of work; the store changes meanwhile as often as told."""
+
+    def __init__(self, changes: int = 0, documents: tuple[Any, ...] = ()) -> None:
+        self.changes = changes
+        self.documents = documents
+        self.prepared = self.rendered = 0
+        self.threads: set[int] = set()
+
+    def prepare(self, session: Session, arrival: Arrival, now: datetime) -> Prepared:
+        self.prepared += 1
+        return Prepared(mail=DeskWork(DESK, ())._mail(arrival), documents=self.documents)
+
+    def render(self, prepared: Prepared) -> Prepared:
+        self.rendered += 1
+        self.threads.add(threading.get_ident())
+        return prepared
+
+    def handle(self, session: Session, arrival: Arrival, now: datetime, prepared: Prepared | None = None) -> str:
+        assert prepared is not None
+        if self.changes:
+            self.changes -= 1
+            raise CaseChanged("it changed")
+        session.execute(update(Recipient).where(Recipient.id == arrival.recipient_id).values(state=State.HANDLED))
+        return State.HANDLED
+
+
+@asynccontextmanager
+async def preparing(on: OnMap, desk: Preparing) -> AsyncIterator[Worker]:
+    park = DeskWork(DESK, ()).park
+    worker = Worker(on.database, on.map, Clock(), an_exchange(on), desk.handle, park, desk)
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+@pytest.mark.parametrize("documents", [(), ("a document",)])
+async def test_a_mail_to_the_desk_is_prepared_and_its_documents_rendered_beside_the_loop(store_url, documents):
+    desk = Preparing(documents=documents)
+    async with on_map(store_url) as on, preparing(on, desk) as worker:
+        arrived = await apply_mail(on, "a")
+        assert await finish(on, worker, arrived) == ["handled"]
+    assert (desk.prepared, desk.rendered) == (1, len(documents))
+    assert threading.get_ident() not in desk.threads
+
+
+@only_sqlite
+@pytest.mark.parametrize(("changes", "prepared"), [(2, 3), (3, 4)])
+async def test_a_mail_whose_case_changed_is_prepared_again_at_once_a_few_times(store_url, changes, prepared):
+    desk = Preparing(changes)
+    async with on_map(store_url) as on, preparing(on, desk) as worker:
+        arrived = await apply_mail(on, "a")
+        assert await finish(on, worker, arrived) == ["handled"]
+        assert row_of(on.store, arrived).handler_failures == (0 if changes < 3 else 1)
+    assert desk.prepared == prepared
 
 
 # Order.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.automatic_mail import is_own, why_automatic
+from handlers.automatic_mail import is_own, why_absent, why_automatic
 from tests.handlers.applications.application_mails import inbound, mail_with
 from tests.handlers.review_cases import DESK
 
@@ -33,15 +33,44 @@ def test_the_null_sender_is_never_answered():
         "Precedence: bulk",
         "Precedence: List",
         "precedence: junk ",
+        "Precedence: auto_reply",
+        "X-Autoreply: yes",
+        "X-Autorespond: vacation",
+        "X-Auto-Response-Suppress: All",
+        "X-Auto-Response-Suppress: DR, RN, OOF, AutoReply",
     ],
 )
 def test_a_machines_mail_is_not_answered(line):
     assert why_automatic(with_header(line), DESK) is not None
 
 
-@pytest.mark.parametrize("line", ["Auto-Submitted: no", "Precedence: first-class", "Precedence:", "X-List: a"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Auto-Submitted: no",
+        "Precedence: first-class",
+        "Precedence:",
+        "X-List: a",
+        "X-Autoreply: no",
+        "X-Auto-Response-Suppress: None",
+        "X-Auto-Response-Suppress: DR, RN, NRN",
+    ],
+)
 def test_a_field_that_says_otherwise_is_no_sign(line):
     assert why_automatic(with_header(line), DESK) is None
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["自動応答: お知らせ", "【自動返信】お知らせ", "不在通知", "Automatic reply: x", "Auto-Reply", "Out of Office: x"],
+)
+def test_the_subject_of_somebody_away_is_known(subject):
+    assert why_absent(inbound(mail_with(subject=subject))) is not None
+
+
+@pytest.mark.parametrize("subject", ["利用申込", "Re: 自動応答: お知らせ", "自動応答装置の追加", "Out of officer", ""])
+def test_other_subjects_are_no_sign(subject):
+    assert why_absent(inbound(mail_with(subject=subject))) is None
 
 
 @pytest.mark.parametrize("sender", ["MAILER-DAEMON", "mailer-daemon@applicant.example"])

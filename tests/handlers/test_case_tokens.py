@@ -74,3 +74,10 @@ def test_a_masked_address_keeps_no_token():
     assert case_tokens.masked(case) == "case+260001A.…@nss.center.example"
     assert case_tokens.masked(bounce.upper()) == "BOUNCE+7.…@NSS.CENTER.EXAMPLE"
     assert case_tokens.masked("apply@nss.center.example") == "apply@nss.center.example"
+
+
+def test_tokens_in_a_text_are_masked_and_the_text_stays():
+    case = f"{case_tokens.case_local_part(KEY, '260001A', EMAIL)}@nss.center.example"
+    text = f"宛先は {case.upper()} です。\ncase+ と書いて. x@y.example\n"
+    masked = "宛先は CASE+260001A.…@NSS.CENTER.EXAMPLE です。\ncase+ と書いて. x@y.example\n"
+    assert case_tokens.masked_text(text) == masked

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from email import message_from_bytes
 from email.policy import default
 
@@ -10,7 +11,7 @@ from handlers import case_tokens, desk_mail
 from handlers.case_tokens import bounce_local_part, case_local_part
 from handlers.outcomes import Handled, Parked
 from storage.mail_queue import Arrival
-from storage.models import Mail
+from storage.models import Application, ScheduleDay
 from tests.handlers.applications.application_mails import mail_with
 from tests.handlers.applications.receipt_cases import CONTACT, application_mail, mail_to, queued, take_in
 from tests.handlers.review_cases import DESK, audited, take_contracts
@@ -55,7 +56,17 @@ def text_of(raw):
 
 @pytest.mark.parametrize(
     "local_part",
-    ["apply", "APPLY", "postmaster", "Postmaster", CASE, CASE.upper(), bounce_local_part(DESK.token_key, 7)],
+    [
+        "apply",
+        "APPLY",
+        "form",
+        "Schedule",
+        "postmaster",
+        "Postmaster",
+        CASE,
+        CASE.upper(),
+        bounce_local_part(DESK.token_key, 7),
+    ],
 )
 def test_the_desk_knows_its_own_addresses(local_part):
     assert desk_mail.knows(local_part, DESK)
@@ -64,8 +75,8 @@ def test_the_desk_knows_its_own_addresses(local_part):
 @pytest.mark.parametrize(
     "local_part",
     [
-        "form",
-        "schedule",
+        "forms",
+        "schedule+x",
         "nss",
         "reviewer",
         "case",
@@ -88,10 +99,8 @@ def test_an_application_is_received(store, now):
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        (CASE, "reply about case 260001A, for a person to read"),
-        (f"{CASE.upper()}@NSS.CENTER.EXAMPLE", "reply about case 260001A, for a person to read"),
         ("postmaster", "mail to the postmaster, for a person to read"),
-        ("form", "no handler knows this address"),
+        ("forms", "no handler knows this address"),
     ],
 )
 def test_what_no_handler_understands_is_parked_and_the_operator_told(store, now, address, reason):
@@ -109,7 +118,8 @@ def test_postmaster_needs_no_domain(store, now):
 
 
 def test_a_token_is_masked_in_the_operators_mail(store, now):
-    handled(store, now, CASE)
+    mail = application_mail(now, rcpt_to=f"{CASE}@nss.center.example")
+    store.run(lambda session: desk_mail.tell_operator_parked(session, DESK, mail, "why", now))
     text = text_of(mail_to(store, PARKED, OPERATOR))
     assert "case+260001A.…@nss.center.example" in text
     assert case_tokens.case_token(DESK.token_key, "260001A", CONTACT) not in text
@@ -127,47 +137,51 @@ def test_a_notice_of_ours_that_comes_back_is_parked_without_another_notice(store
     assert queued(store) == []
 
 
-def test_a_delivery_report_is_noted_on_the_notice_and_its_application(store, now):
+@pytest.mark.parametrize("address", [CASE, CASE.upper()])
+def test_a_reply_finds_its_case_in_any_case_of_letters(store, now, address):
     take_contracts(store, now)
     take_in(store, application_mail(now), now)
-    notice = store.read(lambda session: session.scalars(select(Mail.id).order_by(Mail.id)).first())
-    address = bounce_local_part(DESK.token_key, notice)
+    raw = mail_with("【照会】\n", files=()).replace(b"<1@", b"<2@")
+    assert handled(store, now, address, raw) == Handled("question about 260001A")
+
+
+def test_a_report_of_a_relay_is_recorded(store, now):
+    address = bounce_local_part(DESK.token_key, 7)
     outcome = handled(store, now, address, REPORT, mail_id=9, mail_from="", trusted=False)
-    assert outcome == Handled(f"delivery report about notice {notice}")
-    detail = "mail 9: Action: failed; Status: 5.1.1; Diagnostic-Code: smtp; 550 5.1.1 no such user"
-    assert audited(store, f"mail:{notice}") == [("notice_bounced", "gateway", detail)]
-    assert audited(store, "application:260001A")[-1] == ("notice_bounced", "gateway", detail)
-    assert (PARKED, OPERATOR) not in queued(store)
-
-
-def test_a_report_about_a_notice_without_application_is_noted_on_the_notice(store, now):
-    handled(store, now, "postmaster")
-    notice = store.read(lambda session: session.scalars(select(Mail.id)).one())
-    handled(store, now, bounce_local_part(DESK.token_key, notice), REPORT, mail_from="")
-    assert len(audited(store, f"mail:{notice}")) == 1
-
-
-def test_a_report_about_a_notice_no_longer_known_is_noted_all_the_same(store, now):
-    assert isinstance(handled(store, now, bounce_local_part(DESK.token_key, 7), REPORT, mail_from=""), Handled)
+    assert outcome == Handled("delivery report about notice 7: failed")
     assert len(audited(store, "mail:7")) == 1
 
 
-@pytest.mark.parametrize("status", [b"Status: 5.1.1", b"X-Other: 1"])
-def test_a_report_in_no_known_form_is_noted_by_its_subject(store, now, status):
-    raw = REPORT.replace(b"message/delivery-status", b"application/x-report").replace(b"Status: 5.1.1", status)
-    handled(store, now, bounce_local_part(DESK.token_key, 7), raw, mail_id=9, mail_from="")
-    assert audited(store, "mail:7")[0][2] == "mail 9: Undelivered Mail Returned to Sender"
+@pytest.mark.parametrize(("address", "template"), [("form", "blank-form"), ("schedule", "schedule")])
+def test_form_and_schedule_are_sent(store, now, address, template):
+    assert isinstance(handled(store, now, address), Handled)
+    assert queued(store) == [(f"applicant/{template}", CONTACT)]
 
 
-def test_an_empty_delivery_status_is_noted_by_the_subject(store, now):
-    empty = REPORT.partition(b"Reporting-MTA")[0] + b"Reporting-MTA: dns; relay.example\r\n\r\n--b--\r\n"
-    handled(store, now, bounce_local_part(DESK.token_key, 7), empty, mail_id=9, mail_from="")
-    assert audited(store, "mail:7")[0][2] == "mail 9: Undelivered Mail Returned to Sender"
+@pytest.mark.parametrize("address", ["apply", "form", "schedule", CASE, "postmaster", "nobody"])
+def test_what_is_prepared_is_handled_as_what_is_not(store, now, address):
+    take_contracts(store, now)
+    mail = application_mail(now, rcpt_to=f"{address}@nss.center.example")
+    prepared = store.read(lambda session: desk_mail.prepare(session, mail, DESK, now))
+    assert (prepared.reading is not None) == (address == "apply")
+    before = handled(store, now, address)
+    again = application_mail(now, mail_with().replace(b"<1@", b"<2@"), rcpt_to=mail.rcpt_to, mail_from="x@y.example")
+    after = store.run(lambda session: desk_mail.handle(session, again, DESK, now, prepared))
+    assert type(after) is type(before)
 
 
-def test_a_persons_answer_to_a_bounce_address_is_parked(store, now):
-    assert isinstance(handled(store, now, bounce_local_part(DESK.token_key, 7)), Parked)
-    assert queued(store) == [(PARKED, OPERATOR)]
+def test_an_application_prepared_with_an_older_register_is_read_again(store, now):
+    mail = application_mail(now)
+    prepared = store.read(lambda session: desk_mail.prepare(session, mail, DESK, now))
+    take_contracts(store, now)
+    outcome = store.run(lambda session: desk_mail.handle(session, mail, DESK, now, prepared))
+    assert outcome == Handled("received as 260001A")
+
+
+def test_nothing_is_read_of_a_machines_mail(store, now):
+    mail = application_mail(now, mail_from="")
+    prepared = store.read(lambda session: desk_mail.prepare(session, mail, DESK, now))
+    assert prepared.reading is None
 
 
 def test_the_worker_tells_of_any_mail_it_parks(store, now):
@@ -209,3 +223,13 @@ def test_the_workers_notices_have_a_limit_too(store, now):
         store.run(lambda session: desk_mail.tell_operator_parked(session, DESK, mail, "why", now)) for _ in range(31)
     ]
     assert [mail_id is None for mail_id in told] == [False] * 30 + [True]
+
+
+def test_an_application_prepared_with_an_older_schedule_is_read_again(store, now):
+    take_contracts(store, now)
+    mail = application_mail(now)
+    prepared = store.read(lambda session: desk_mail.prepare(session, mail, DESK, now))
+    store.run(lambda session: session.add(ScheduleDay(start_on=date(2026, 12, 21), apply_by=date(2026, 12, 7))))
+    store.run(lambda session: desk_mail.handle(session, mail, DESK, now, prepared))
+    contents = store.read(lambda session: session.scalars(select(Application.contents)).one())
+    assert '"off_schedule"' in contents
