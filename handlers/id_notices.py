@@ -5,17 +5,19 @@ Both mails go to 申込担当者 and システム管理責任者. No password is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handlers import notices
-from handlers.allocation import Change, TerminalChange
+from handlers.allocation_order import Change, TerminalChange
+from handlers.applications.contents import ApplicationContents, LineAction
 from handlers.calendar import BusinessCalendar, jst_date
 from handlers.desk import DeskSettings
-from storage.models import Application, Office
+from storage.models import Application, Line, Office
 
 MASK = "*****"
 
@@ -25,6 +27,7 @@ class TerminalBlock:
     """A terminal as the ID notice prints it: an added one has no old ID, a deleted one no new ID."""
 
     heading: str
+    english_heading: str
     router_number: str
     terminal_class: str
     equipment: str
@@ -37,7 +40,22 @@ class TerminalBlock:
     mail_addresses: tuple[str, ...]
 
 
-_HEADINGS = {Change.ADDED: "追加", Change.CHANGED: "変更", Change.DELETED: "削除"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineBlock:
+    """A line that is added, with its LAN, or one that is cancelled."""
+
+    heading: str
+    english_heading: str
+    router_number: str
+    line_class: str = ""
+    lan_subnet: str = ""
+
+
+_HEADINGS = {
+    Change.ADDED: ("追加", "added"),
+    Change.CHANGED: ("変更", "changed"),
+    Change.DELETED: ("削除", "deleted"),
+}
 
 
 def send_review_complete(
@@ -56,6 +74,7 @@ def send_review_complete(
         "window_from": jst_date(now),
         "window_until": calendar.last_day_of_password_window(start),
         "settings_deadline": deadline,
+        "settings_received": application.settings_received_at is not None,
     }
     notices.send_to_both(session, desk, application, "applicant/review-complete", context, now)
 
@@ -67,9 +86,10 @@ def send_id_notice(
     changes: Sequence[TerminalChange],
     now: datetime,
 ) -> None:
-    """Say which terminals, IP addresses and mail addresses hold from the start date on."""
+    """Say which lines, terminals, IP addresses and mail addresses hold from the start date on."""
     context = {
         "office": session.get_one(Office, application.office_id),
+        "lines": list(_lines(session, application)),
         "terminals": [_block(change) for change in changes],
         "mask": MASK,
         "needs_check": any(change.change is not Change.DELETED for change in changes),
@@ -85,6 +105,21 @@ def confirmed_start(application: Application) -> date:
     return application.start_date
 
 
+def _lines(session: Session, application: Application) -> Iterator[LineBlock]:
+    added = session.scalars(select(Line).where(Line.application_id == application.id).order_by(Line.id))
+    for line in added:
+        yield LineBlock(
+            heading="追加",
+            english_heading="added",
+            router_number=line.router_number,
+            line_class=line.line_class,
+            lan_subnet=line.lan_subnet,
+        )
+    for wanted in ApplicationContents.from_json(application.contents).lines:
+        if wanted.action is LineAction.CANCEL:
+            yield LineBlock(heading="廃止", english_heading="cancelled", router_number=wanted.router_number)
+
+
 def _is_new_pc(change: TerminalChange) -> bool:
     return change.change is Change.ADDED and change.package != ""
 
@@ -92,7 +127,8 @@ def _is_new_pc(change: TerminalChange) -> bool:
 def _block(change: TerminalChange) -> TerminalBlock:
     is_added, is_deleted = change.change is Change.ADDED, change.change is Change.DELETED
     return TerminalBlock(
-        heading=_HEADINGS[change.change],
+        heading=_HEADINGS[change.change][0],
+        english_heading=_HEADINGS[change.change][1],
         router_number=change.router_number,
         terminal_class=change.terminal_class,
         equipment=change.equipment,

@@ -40,11 +40,12 @@ _POLICY = SMTP.clone(header_factory=_fields_of_message_ids())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticePart:
-    """A machine-readable part beside the text: UTF-8 of type `application/<subtype>`."""
+    """A file beside the text, of type `<main_type>/<subtype>`; text is written in UTF-8."""
 
     file_name: str
     subtype: str
-    content: str
+    content: str | bytes
+    main_type: str = "application"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,14 @@ def mailbox(address: str) -> str:
 
 def _attach(mail: EmailMessage, part: NoticePart, message_id: str) -> None:
     refuse_control_characters("attachment", part.file_name)
-    mail.add_attachment(part.content.encode(), maintype="application", subtype=part.subtype, filename=part.file_name)
+    content = part.content.encode() if isinstance(part.content, str) else part.content
+    mail.add_attachment(
+        content,
+        maintype=part.main_type,
+        subtype=part.subtype,
+        filename=part.file_name,
+        params={"charset": "utf-8"} if part.main_type == "text" else None,
+    )
     # The standard library would draw a random one; the same notice has the same bytes.
     mail.set_boundary(f"=_{message_id.strip('<>').partition('@')[0]}_=")
 

@@ -8,29 +8,39 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from handlers import case_tokens
 from handlers.desk import DeskSettings, SupportDesk
 from handlers.mail import parse_address
 from handlers.notice_mail import NoticeHeader, NoticePart, build
-from handlers.notice_templates import render
+from handlers.notice_templates import one_line, render
 from handlers.outcomes import TemplateFault
 from storage.mail_queue import Origin, enqueue
 from storage.models import Application, Contact, Office
 from storage.store import new_key
 
 # RFC 3834 §4: an automatic reply has a null sender, so that nothing can be sent back to it.
-_ERROR_REPLIES = frozenset({"applicant/application-invalid"})
+_ERROR_REPLIES = frozenset({"applicant/application-invalid", "applicant/amendment-invalid"})
+# RFC 3834 §5: what answers one mail, to its author.
+_REPLIES = _ERROR_REPLIES | {"applicant/blank-form", "applicant/schedule", "applicant/status-report"}
+# Their addressee may be of any office, or of none.
+_ALWAYS_BILINGUAL = _ERROR_REPLIES
+_APPLICANTS = "applicant/"
+_REVIEWERS = "reviewer/"
 _TEST_MARK = "【テスト】"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressee:
-    """Who is written to. `administrator`: as システム管理責任者, with a copy of what another asked for."""
+    """Who is written to. `administrator`: as システム管理責任者, with a copy of what another asked for.
+
+    `bilingual`: the office wants its mails in English too.
+    """
 
     email: str
     company: str = ""
@@ -38,6 +48,7 @@ class Addressee:
     department: str = ""
     name: str = ""
     administrator: bool = False
+    bilingual: bool = False
 
     @property
     def affiliation(self) -> str:
@@ -49,7 +60,7 @@ class Addressee:
 class Notice:
     """A mail to be sent: the folder of its template (`audience/name`), its addressee and the values it shows.
 
-    Templates also see `addressee`, `support` (Support) and, with an application, `case` (Case). Without
+    Templates also see `addressee`, `bilingual`, `support` (Support) and, with an application, `case` (Case). Without
     `reply_to` answers go to the case, or to the apply address where there is none. `thread` is the Message-ID
     that is answered; without it the notice is filed under its application.
     """
@@ -73,16 +84,24 @@ class Support:
     portal_url: str
     package_url: str
     desks: tuple[SupportDesk, ...]
+    test_system: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What every template may print of the application it is about."""
+    """What every template may print of the application it is about.
+
+    `address_unknown`: replies from its notice address do not act, since nobody of the office is registered with it and
+    no reviewer accepted it.
+    """
 
     receipt_number: str
     received_on: date
     desired_start_date: date
     start_date: date | None
+    applicant_name: str
+    applicant_email: str
+    address_unknown: bool
 
 
 def send(session: Session, desk: DeskSettings, notice: Notice, now: datetime) -> int:
@@ -90,7 +109,8 @@ def send(session: Session, desk: DeskSettings, notice: Notice, now: datetime) ->
     application = notice.application
     mail_id = new_key(session)
     message_id = f"<{mail_id}@{desk.support_domain}>"
-    rendered = render(notice.name, {**notice.context, **_standing_values(desk, notice)})
+    standing = _standing_values(session, desk, notice)
+    rendered = render(notice.name, {**notice.context, **standing}, bilingual=_is_bilingual(notice))
     is_error_reply = notice.name in _ERROR_REPLIES
     header = NoticeHeader(
         from_address=desk.from_address,
@@ -99,7 +119,7 @@ def send(session: Session, desk: DeskSettings, notice: Notice, now: datetime) ->
         subject=(_TEST_MARK if desk.test_marks else "") + rendered.subject,
         message_id=message_id,
         thread=notice.thread or (application.last_message_id if application else ""),
-        auto_submitted="auto-replied" if is_error_reply else "auto-generated",
+        auto_submitted="auto-replied" if notice.name in _REPLIES else "auto-generated",
     )
     content = build(header, rendered.body, notice.parts, now)
     bounces = f"{case_tokens.bounce_local_part(desk.token_key, mail_id)}@{desk.support_domain}"
@@ -158,6 +178,7 @@ def both(application: Application, office: Office) -> list[Addressee]:
         office=office.name,
         department=application.applicant_department,
         name=application.applicant_name,
+        bilingual=office.bilingual,
     )
     copy = administrator(office)
     if copy is None or same_address(copy.email, applicant.email):
@@ -181,6 +202,7 @@ def administrator(office: Office) -> Addressee | None:
         department=office.administrator_department,
         name=office.administrator_name or "システム管理責任者",
         administrator=True,
+        bilingual=office.bilingual,
     )
 
 
@@ -192,6 +214,7 @@ def contact(office: Office, person: Contact) -> Addressee:
         office=office.name,
         department=person.department,
         name=person.name,
+        bilingual=office.bilingual,
     )
 
 
@@ -204,6 +227,19 @@ def registered_people(office: Office) -> list[Addressee]:
         if parse_address(person.email) is not None:
             by_address.setdefault(person.email.lower(), person)
     return list(by_address.values())
+
+
+def person_of(session: Session, email: str) -> Addressee | None:
+    """The contact or システム管理責任者 with that address; None unless just one office of the register has it."""
+    key = email.lower()
+    if not key or not email.isascii():
+        return None
+    ids = select(Contact.office_id).where(func.lower(Contact.email) == key)
+    query = select(Office).where(or_(Office.id.in_(ids), func.lower(Office.administrator_email) == key)).limit(2)
+    offices = session.scalars(query).all()
+    if len(offices) != 1:
+        return None
+    return next((person for person in registered_people(offices[0]) if same_address(person.email, email)), None)
 
 
 def reviewer(desk: DeskSettings) -> Addressee:
@@ -224,15 +260,22 @@ def lane_of(desk: DeskSettings, notice: Notice) -> str:
 
 
 def _reply_address(desk: DeskSettings, notice: Notice) -> str:
+    if notice.name.startswith(_REVIEWERS):
+        return desk.reviewer_address  # among themselves: a reviewer decides by command, not by a reply to the case
     if notice.application is None:
         return desk.apply_address
     local_part = case_tokens.case_local_part(desk.token_key, notice.application.receipt_number, notice.to.email)
     return f"{local_part}@{desk.support_domain}"
 
 
-def _standing_values(desk: DeskSettings, notice: Notice) -> dict[str, object]:
+def _is_bilingual(notice: Notice) -> bool:
+    return notice.name in _ALWAYS_BILINGUAL or (notice.to.bilingual and notice.name.startswith(_APPLICANTS))
+
+
+def _standing_values(session: Session, desk: DeskSettings, notice: Notice) -> dict[str, object]:
     values: dict[str, object] = {
-        "addressee": notice.to,
+        "addressee": _harmless(notice.to),
+        "bilingual": _is_bilingual(notice),
         "support": Support(
             domain=desk.support_domain,
             from_address=desk.from_address,
@@ -240,16 +283,37 @@ def _standing_values(desk: DeskSettings, notice: Notice) -> dict[str, object]:
             portal_url=desk.portal_url,
             package_url=desk.package_url,
             desks=desk.desks,
+            test_system=desk.test_marks,
         ),
     }
     if notice.application is not None:
-        values["case"] = Case(
-            receipt_number=notice.application.receipt_number,
-            received_on=notice.application.received_on,
-            desired_start_date=notice.application.desired_start_date,
-            start_date=notice.application.start_date,
-        )
+        values["case"] = _case(session, notice.application)
     overridden = values.keys() & notice.context.keys()
     if overridden:
         raise TemplateFault(f"{notice.name}: {', '.join(sorted(overridden))} must not be given")
     return values
+
+
+def _harmless(to: Addressee) -> Addressee:
+    """The salutation takes a line for who it is and one for the name, whatever the register says."""
+    return replace(
+        to,
+        company=one_line(to.company),
+        office=one_line(to.office),
+        department=one_line(to.department),
+        name=one_line(to.name),
+    )
+
+
+def _case(session: Session, application: Application) -> Case:
+    people = registered_people(session.get_one(Office, application.office_id))
+    registered = any(same_address(person.email, application.applicant_email) for person in people)
+    return Case(
+        receipt_number=application.receipt_number,
+        received_on=application.received_on,
+        desired_start_date=application.desired_start_date,
+        start_date=application.start_date,
+        applicant_name=one_line(application.applicant_name),
+        applicant_email=application.applicant_email,
+        address_unknown=not registered and not application.address_accepted,
+    )

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 MAIL_COLUMNS = 76
 
-# JIS X 4051 keeps these from beginning a line: they stay with the character before them.
+# JIS X 4051 keeps these from beginning or ending a line: they stay with the character before or after them.
 _CLOSING = "、。，．・：；？！）］｝」』】〉》〕ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
-_PIECE = re.compile(rf"[^\S\n]+|[!-~]+|.[{_CLOSING}]*", re.DOTALL)
+_OPENING = "（［｛「『【〈《〔"
+_PIECE = re.compile(rf"[^\S\n]+|[{_OPENING}]*(?:[!-~]+|.)[{_CLOSING}]*", re.DOTALL)
 _WIDE = frozenset("AFW")
 
 

@@ -6,85 +6,53 @@ Only plain values go to the templates; what somebody wrote is made harmless firs
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from handlers import notices
-from handlers.allocation import GATEWAY_SERVER, INTERACTIVE, SMTP_SERVER, TerminalKind
-from handlers.applications.contents import ApplicationContents, ApplicationFile, LineChange
+from handlers.applications.application_copy import Acceptance, copy_of_application
 from handlers.applications.field_rules import FieldError
-from handlers.applications.register import LineFacts, OpenCase, TerminalFacts
+from handlers.business_days import calendar_of
+from handlers.calendar import jst_date
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
 from handlers.notice_mail import NoticePart, is_message_id
-from handlers.notice_templates import shown
+from handlers.notice_templates import one_line, shown
 from handlers.notices import Addressee, Notice
-from storage.models import Application, Office
+from handlers.schedule import start_days
+from storage.models import Application
 
-_OFF_SCHEDULE = "off_schedule"
+__all__ = ["Acceptance", "send_invalid", "send_received"]
+
 _LONGEST_SUBJECT = 200
-_LONGEST_FILE_NAME = 255
+_UNREADABLE_AUTHOR = "（一人の差出人として読み取れません）"
 
-# The count of the form, its unit, the number to add, and the kind of terminal it counts.
-_COUNTS: tuple[tuple[str, str, TerminalKind], ...] = (
-    ("論理端末数（インタラクティブ）", "interactive_terminals", INTERACTIVE),
-    ("GWサーバ台数（SMTP/POP3）", "gateway_servers", GATEWAY_SERVER),
-    ("SMTPサーバ台数（SMTP双方向）", "smtp_servers", SMTP_SERVER),
-)
-_MAIL_ADDRESSES = "メールアドレス数（SMTP双方向）"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountChange:
-    """A number before and after, with its unit: 0台 → 1台."""
-
-    label: str
-    before: str
-    after: str
+# Why an author was believed (authenticity), in the words of the reviewer's mail.
+_VERDICTS: Mapping[str, str] = {
+    "dkim ": "DKIM署名を確認しました（{}）",
+    "network ": "信頼するネットワーク（{}）から届きました",
+    "released by ": "止めていたメールを、審査担当者（{}）が確かめて受け付けました",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineShown:
-    """A line in the copy of the application and in the reviewer's hints."""
+def send_received(session: Session, desk: DeskSettings, acceptance: Acceptance, now: datetime) -> list[int]:
+    """Tell 申込担当者 and システム管理責任者 that the application was received, and ask the reviewer to review it.
 
-    router_number: str
-    action: str
-    construction_date: date
-    changes: tuple[CountChange, ...]
-    target_terminal: str
-    terminals_to_delete: tuple[str, ...]
-    spare_router: bool
-    free_addresses: int
-    open_cases: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
-    """Everything the notices of an accepted application are made from. `open_cases` are the other ones."""
-
-    mail: InboundMail
-    application: Application
-    contents: ApplicationContents
-    office: Office
-    lines: Mapping[str, LineFacts]
-    open_cases: Sequence[OpenCase]
-    email_registered: bool
-
-
-def send_received(session: Session, desk: DeskSettings, acceptance: Acceptance, now: datetime) -> None:
-    """Tell 申込担当者 and システム管理責任者 that the application was received, and ask the reviewer to review it."""
-    copy = _copy_of_application(acceptance)
-    notices.send_to_both(session, desk, acceptance.application, "applicant/application-received", copy, now)
+    Returns the mail ids.
+    """
+    copy = copy_of_application(session, acceptance)
+    application = acceptance.application
+    sent = notices.send_to_both(session, desk, application, "applicant/application-received", copy, now)
     request = Notice(
         name="reviewer/review-requested",
         to=notices.reviewer(desk),
-        application=acceptance.application,
-        context={**copy, **_hints_for_reviewer(acceptance, now)},
+        application=application,
+        context={**copy, **_hints_for_reviewer(session, acceptance, now)},
     )
-    notices.send(session, desk, request, now)
+    return [*sent, notices.send(session, desk, request, now)]
 
 
 def send_invalid(
@@ -94,8 +62,8 @@ def send_invalid(
     to: Addressee,
     errors: Sequence[FieldError],
     now: datetime,
-) -> None:
-    """Answer the sender with every wrong field, in Japanese and English and for machines."""
+) -> list[int]:
+    """Answer the sender with every wrong field, in Japanese and English and for machines; the mail ids."""
     harmless = [_harmless(error) for error in errors]
     listed = [{"place": _place(error), **asdict(error)} for error in harmless]
     answer = Notice(
@@ -109,90 +77,56 @@ def send_invalid(
         thread=mail.message_id if mail.message_id and is_message_id(mail.message_id) else "",
         parts=(_errors_for_machines(harmless),),
     )
-    notices.send(session, desk, answer, now)
+    return [notices.send(session, desk, answer, now)]
 
 
-def _copy_of_application(acceptance: Acceptance) -> dict[str, object]:
-    contents = acceptance.contents
-    attendant = contents.attendant.person if contents.attendant else None
+def _hints_for_reviewer(session: Session, acceptance: Acceptance, now: datetime) -> dict[str, object]:
+    application, contents, office = acceptance.application, acceptance.contents, acceptance.office
     return {
-        "application_class": contents.application_class.value,
-        "office_code": contents.office_code,
-        "items": [item.name for item in contents.chosen_items],
-        "reason": shown(contents.reason),
-        "lines": [_line_shown(acceptance, line) for line in contents.lines],
-        "files": [_file_shown(file) for file in (contents.diagram, *contents.files) if file is not None],
-        "applicant": contents.applicant,
-        "work_contact": contents.work_contact,
-        "attendant": attendant,
-        "work_remarks": shown(contents.work_remarks or ""),
-        "remarks": shown(contents.remarks or ""),
-        "warnings": [shown(warning.text_ja) for warning in contents.warnings],
-        "open_cases": [case.receipt_number for case in acceptance.open_cases],
+        "company_name": one_line(office.company_name),
+        "office_name": one_line(office.name),
+        "age": _age(session, application, now),
+        "header_from": _author(acceptance),
+        "sender_verdict": one_line(_verdict(application.sender_verdict)),
+        "schedule_verdict": _schedule_verdict(session, application),
+        "needs_inquiry": contents.needs_inquiry,
+        "needs_system_settings": contents.needs_system_settings,
         "email_not_registered": not acceptance.email_registered,
     }
 
 
-def _hints_for_reviewer(acceptance: Acceptance, now: datetime) -> dict[str, object]:
-    mail, office = acceptance.mail, acceptance.office
-    return {
-        "company_name": office.company_name,
-        "office_name": office.name,
-        "age": _age(now - acceptance.application.arrived_at),
-        "sender_verdict": f"{mail.header_from}（登録連絡先）、信頼するネットワーク（{mail.peer}）から",
-        "off_schedule": any(warning.code == _OFF_SCHEDULE for warning in acceptance.contents.warnings),
-    }
+def _author(acceptance: Acceptance) -> str:
+    address = acceptance.mail.header_from
+    if address is None:
+        return _UNREADABLE_AUTHOR
+    people = notices.registered_people(acceptance.office)
+    known = any(notices.same_address(person.email, address) for person in people)
+    return f"{one_line(address)}（{'登録連絡先' if known else '登録連絡先ではありません'}）"
 
 
-def _line_shown(acceptance: Acceptance, line: LineChange) -> LineShown:
-    facts = acceptance.lines[line.router_number]
-    cases = (case for case in acceptance.open_cases if line.router_number in case.router_numbers)
-    return LineShown(
-        router_number=line.router_number,
-        action=line.action.value,
-        construction_date=line.construction_date,
-        changes=tuple(_count_changes(line, facts)),
-        target_terminal=line.target_terminal or "",
-        terminals_to_delete=line.terminals_to_delete,
-        spare_router=facts.spare_router,
-        free_addresses=facts.free_addresses,
-        open_cases=tuple(case.receipt_number for case in cases),
-    )
+def _verdict(why: str) -> str:
+    for beginning, words in _VERDICTS.items():
+        if why.startswith(beginning):
+            return words.format(why.removeprefix(beginning))
+    return why
 
 
-def _count_changes(line: LineChange, facts: LineFacts) -> Iterator[CountChange]:
-    """The counts that the application changes, from what is in force now to what will be."""
-    deleted = [terminal for terminal in facts.terminals if terminal.name in line.terminals_to_delete]
-    for label, key, kind in _COUNTS:
-        before = sum(_is_of(kind, terminal) for terminal in facts.terminals)
-        ending = sum(_is_of(kind, terminal) for terminal in deleted)
-        yield from _changed(label, "台", before, getattr(line, key) or 0, ending)
-    yield from _changed(
-        _MAIL_ADDRESSES,
-        "個",
-        sum(terminal.mail_addresses for terminal in facts.terminals),
-        sum(line.addresses_of_new_servers) + line.addresses_for_target,
-        sum(terminal.mail_addresses for terminal in deleted),
-    )
+def _schedule_verdict(session: Session, application: Application) -> str:
+    days = start_days(session, application.received_on)
+    if not days:
+        return "スケジュールが登録されていません"
+    return "希望日はシステム登録日です" if application.desired_start_date in days else "希望日はスケジュール外です"
 
 
-def _changed(label: str, unit: str, before: int, added: int, ended: int) -> Iterator[CountChange]:
-    if added or ended:
-        yield CountChange(label=label, before=f"{before}{unit}", after=f"{before + added - ended}{unit}")
-
-
-def _is_of(kind: TerminalKind, terminal: TerminalFacts) -> bool:
-    return terminal.equipment == kind.equipment and kind.package in ("", terminal.package)
-
-
-def _file_shown(file: ApplicationFile) -> ApplicationFile:
-    return file.model_copy(update={"name": shown(file.name, at_most=_LONGEST_FILE_NAME).replace("\n", " ")})
-
-
-def _age(since: timedelta) -> str:
-    minutes = since // timedelta(minutes=1)
-    days, minutes = divmod(minutes, 24 * 60)
-    return f"{days}日{minutes // 60}時間{minutes % 60}分" if days else f"{minutes // 60}時間{minutes % 60}分"
+def _age(session: Session, application: Application, now: datetime) -> str:
+    """How long the application has waited: business days, and the time on the clock."""
+    minutes = (now - application.arrived_at) // timedelta(minutes=1)
+    on_the_clock = f"{minutes // 60}時間{minutes % 60}分"
+    today = jst_date(now)
+    if application.received_on >= today:
+        return f"0営業日（{on_the_clock}）"
+    days = calendar_of(session, today).business_days_between(application.received_on, today)
+    return f"{days}営業日（{on_the_clock}）"
 
 
 def _harmless(error: FieldError) -> FieldError:

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from datetime import date
 from email import message_from_bytes, policy
-from pathlib import Path
 
 import pytest
 
 from handlers import reviews
+from handlers.applications.contents import LineAction
 from handlers.id_notices import confirmed_start
+from handlers.reviews import NewLine
 from handlers.text_columns import columns
 from storage.models import Application
 from tests.handlers.review_cases import (
     CALENDAR,
     DESK,
-    WITH_SMTP_SERVER,
     contents,
     line_change,
     no_servers,
@@ -21,15 +21,15 @@ from tests.handlers.review_cases import (
     receive,
     take_contracts,
 )
+from tests.mail_templates.mail_stories import NEW_COLUMNS
 
-GOLDEN = Path(__file__).parent / "golden"
 APPLICANT = "tsukan-hanako@applicant.example"
 
 
-def complete(store, now, start_date=None, said=None):
+def complete(store, now, start_date=None, said=None, **details):
     receive(store, now, said=said)
     done = store.run(
-        lambda session: reviews.complete(session, DESK, "260001A", start_date, "os:reviewer", now, CALENDAR)
+        lambda session: reviews.complete(session, DESK, "260001A", start_date, "os:reviewer", now, CALENDAR, **details)
     )
     assert isinstance(done, reviews.Decided)
 
@@ -39,26 +39,33 @@ def read(store, name):
     return str(mail["Subject"]), mail.get_content().replace("\r\n", "\n")
 
 
-def shown(store, name):
-    subject, body = read(store, name)
-    return f"Subject: {subject}\n\n{body}"
-
-
-@pytest.mark.parametrize("name", ["review-complete", "id-notice"])
-def test_the_mail_of_the_seeds_case_reads_as_kept(store, now, name):
+def test_a_line_that_is_added_is_shown_with_its_lan_and_one_that_is_cancelled_by_its_number(store, now):
     take_contracts(store, now)
-    complete(store, now)
-    assert shown(store, name) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
-
-
-def test_the_id_notice_of_added_changed_and_deleted_terminals_reads_as_kept(store, now):
-    take_contracts(store, now, WITH_SMTP_SERVER)
     said = contents(
-        line_change(interactive_terminals=1, mail_addresses=2, addresses_of_new_servers=(2,)),
-        no_servers(mail_addresses=1, target_terminal="60777S", terminals_to_delete=("25130M",)),
+        line_change(action=LineAction.ADD, router_number="", **NEW_COLUMNS),
+        no_servers(router_number="09143", action=LineAction.CANCEL),
+        items=("naccs_lines", "naccs_terminals"),
     )
-    complete(store, now, said=said)
-    assert shown(store, "id-notice") == (GOLDEN / "id-notice-all-changes.txt").read_text(encoding="utf-8")
+    complete(store, now, said=said, new_lines=(NewLine(router_number="09300", lan_subnet="127.20.30.0/24"),))
+    body = read(store, "id-notice")[1]
+    assert "【回線】（追加）\n  ルータ番号 : 09300\n  区分 : 共用\n  LAN側ネットワーク : 127.20.30.0/24\n" in body
+    assert "【回線】（廃止）\n  ルータ番号 : 09143\n" in body
+    assert body.count("【論理端末】（削除）") == 2
+
+
+def test_where_nothing_is_issued_the_notice_says_so(store, now):
+    take_contracts(store, now)
+    complete(store, now, said=contents(items=("billing_contact",)).model_copy(update={"lines": ()}))
+    assert "このお申込みで追加・変更・削除される論理端末はありません。" in read(store, "id-notice")[1]
+
+
+def test_system_settings_that_came_in_already_are_not_asked_for_again(store, now):
+    take_contracts(store, now)
+    receive(store, now, said=contents(items=("naccs_terminals", "system_settings")), settings_received_at=now)
+    store.run(lambda session: reviews.complete(session, DESK, "260001A", None, "os:reviewer", now, CALENDAR))
+    body = read(store, "review-complete")[1]
+    assert "※ システム設定申込は受け付けています。" in body
+    assert "お申込みは無効になります" not in body
 
 
 @pytest.mark.parametrize("name", ["review-complete", "id-notice"])

@@ -4,7 +4,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from handlers.notice_templates import folded, iso_time, item, kilobytes, refuse_control_characters, render, shown
+from handlers.notice_templates import (
+    catalogue,
+    folded,
+    iso_time,
+    item,
+    kilobytes,
+    one_line,
+    refuse_control_characters,
+    render,
+    shown,
+)
 from handlers.outcomes import TemplateFault
 from tests.mail_templates.template_values import VALUES
 
@@ -76,3 +86,21 @@ def test_sizes_are_whole_kilobytes(size, text):
 
 def test_an_english_text_shows_the_instant_with_its_offset():
     assert iso_time(datetime(2026, 12, 31, 15, 5, tzinfo=UTC)) == "2027-01-01 00:05+09:00"
+
+
+def test_a_place_of_one_line_takes_one_line():
+    assert one_line("a\r\nb\nc\x00") == "a b c[U+0000]"
+    assert one_line("x" * 11, at_most=10) == "x" * 9 + "…"
+
+
+def test_english_is_not_made_up_where_there_is_none():
+    with pytest.raises(TemplateFault, match="no English text"):
+        render(PARKED, VALUES[PARKED], bilingual=True)
+
+
+def test_the_catalogue_names_every_notice_with_its_subjects():
+    kinds = {kind.name: kind for kind in catalogue()}
+    assert kinds["operator/destination-down"].subject == "【NSS】宛先停止のお知らせ（… ほか…件）"
+    assert kinds["operator/destination-down"].english_subject == ""
+    assert kinds["applicant/id-notice"].english_subject == "Notice of IDs"
+    assert len({kind.version for kind in kinds.values()}) == len(kinds)

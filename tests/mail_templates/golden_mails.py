@@ -1,89 +1,69 @@
-"""The golden mails: notices made by the real handlers from fixed mails on a fixed day, as readable text.
+"""The golden mails: what the real handlers send in fixed stories on a fixed day, as text a person can read.
 
-`python -m tests.mail_templates.golden_mails` writes the files anew; what changed is then read in the diff.
+`python -m tests.mail_templates.golden_mails` writes the files anew; what changed is then read in the diff. `CASES` are
+the mails that no event of the workflow sends, and variants of those that one sends. The mails of events are in
+`golden/events/<event>/`: `<mail>.<states>.txt` is what the event sends in all the states it names, and
+`<mail>.in-english.txt` is the administrator's copy in both languages.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import Any
 
-from handlers import desk_mail, lane_watch, reviews
-from handlers.case_tokens import case_local_part
-from storage.models import Office
-from storage.states import State
+from handlers.case_history import EntryKind
+from handlers.case_notices import ReminderKind
+from handlers.desk import DeskSettings
+from handlers.workflow import Event, State
+from handlers.works import WorkMode
 from storage.store import Store
-from tests.handlers.applications.application_mails import DIAGRAM, form_with, mail_with
-from tests.handlers.applications.receipt_cases import (
-    ADMINISTRATOR,
-    CONTACT,
-    application_mail,
-    change_office,
-    mail_to,
-    take_in,
-)
-from tests.handlers.review_cases import CALENDAR, DESK, WITH_SMTP_SERVER, take_contracts
-from tests.handlers.watch_cases import (
-    ALARM,
-    LANE,
-    add_down,
-    add_messages,
-    add_requests,
-    take_terminal,
-    watch_out,
+from tests.handlers.applications.receipt_cases import ADMINISTRATOR, CONTACT, mail_to
+from tests.handlers.review_cases import DESK
+from tests.mail_templates.case_stories import PATHS, desk_in
+from tests.mail_templates.event_mails import read_bilingual_mails, read_mails, sending
+from tests.mail_templates.mail_stories import (
+    Story,
+    amended_wrongly,
+    asked_for,
+    completed,
+    completed_with_every_change,
+    completed_without_terminals,
+    down,
+    from_a_stranger,
+    gave_up,
+    held_for_too_long,
+    in_english,
+    in_state,
+    job_failing,
+    news,
+    overdue,
+    overdue_by_the_dozen,
+    parked,
+    passwords_close,
+    received,
+    received_with_everything,
+    reminded,
+    reply_from_a_stranger,
+    unchecked,
+    void_with_every_change,
+    with_another_item,
+    with_other_lines,
+    without_administrator,
+    work,
+    wrong,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
-NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
-LATER = datetime(2026, 11, 25, 3, 30, tzinfo=UTC)
-STRANGER = "someone@elsewhere.example"
-
-# Of a fixed size: the mails show it.
-_WORKBOOK = Path(desk_mail.__file__).parents[1] / "gateway/sandbox/samples/system-diagram.xlsx"
+EVENTS = GOLDEN / "events"
 _KEY = re.compile(r"(?<![0-9])[0-9]{17,19}(?![0-9])")
-
-_BUSY_FORM = {
-    "申込内容/利用開始日": "20261124",
-    "申込内容/変更する理由": "自社システムのSMTP双方向サーバを追加するため。\n二行目：a long English sentence, " * 3,
-    "申込担当者/FAX番号": "0398765432",
-    "申込担当者/E-mailアドレス（登録用）": "not-registered@applicant.example",
-    "申込担当者/E-mailアドレス（確認用）": "not-registered@applicant.example",
-    "回線・論理端末/論理端末数（インタラクティブ）": "2",
-    "回線・論理端末/GWサーバ台数（SMTP/POP3）": "1",
-    "回線・論理端末/SMTPサーバ台数（SMTP双方向）": "2",
-    "回線・論理端末/メールアドレス数（SMTP双方向）": "3",
-    "回線・論理端末/対象の論理端末名": "60777S",
-    "回線・論理端末/削除する論理端末名": "27264C\n25130M",
-    "回線工事/工事立会者": "その他",
-    "回線工事/工事立会者 氏名（姓）": "航空",
-    "回線工事/工事立会者 氏名（名）": "三郎",
-    "回線工事/工事立会者 氏名（フリガナ・姓）": "コウクウ",
-    "回線工事/工事立会者 氏名（フリガナ・名）": "サブロウ",
-    "回線工事/工事立会者 電話番号": "0312345678",
-    "回線工事/備考": "当日は9時以降に来訪してください",
-    "変更申込の備考/備考": "平日の日中に連絡してください",
-}
-_WRONG_FORM = {
-    "申込内容/利用開始日": "20200401",
-    "申込担当者/氏名（名）": "",
-    "申込担当者/電話番号": "0120-794-550",
-    "回線・論理端末/ルータ番号": "99999",
-    "回線・論理端末/SMTPサーバ台数（SMTP双方向）": "２",
-}
-
-
-def application(values: dict[str, str] | None = None, number: int = 1, **extra: Any) -> bytes:
-    """An application mail with the sample workbook."""
-    files = [(DIAGRAM, _WORKBOOK.read_bytes()), *extra.get("files", ())]
-    raw = mail_with(form_with(values), files=files)
-    return raw.replace(b"<1@applicant.example>", f"<{number}@applicant.example>".encode())
+_IN_ENGLISH = "in-english"
 
 
 def readable(raw: bytes) -> str:
@@ -95,119 +75,99 @@ def readable(raw: bytes) -> str:
         content = part.get_content()
         name = part.get_filename()
         lines += ["", f"--- {name} ---"] if name else [""]
-        lines += (content if isinstance(content, str) else content.decode()).splitlines()
+        text = content if isinstance(content, str) else _text_of(part.get_content_type(), content)
+        lines += text.splitlines()
     return _KEY.sub("<key>", "\n".join(line.rstrip() for line in lines)) + "\n"
 
 
-def received(store: Store) -> None:
-    """The seed's application."""
-    take_contracts(store, NOW)
-    take_in(store, application_mail(NOW, application()), NOW)
-
-
-def received_with_everything(store: Store) -> None:
-    """An application with every optional item, on a line with a spare router and another open case."""
-    take_contracts(store, NOW, WITH_SMTP_SERVER.replace("spare_router = false", "spare_router = true"))
-    take_in(store, application_mail(NOW, application()), NOW)
-    raw = application(_BUSY_FORM, number=2, files=[("回線図面.pdf", b"%PDF-1.7 " * 1000)])
-    take_in(store, application_mail(NOW, raw), LATER)
-
-
-def completed(store: Store) -> None:
-    """The seed's application, completed."""
-    received(store)
-    store.run(lambda session: reviews.complete(session, DESK, "260001A", None, "os:reviewer", LATER, CALENDAR))
-
-
-def wrong(store: Store) -> None:
-    """An application with five wrong fields."""
-    take_contracts(store, NOW)
-    take_in(store, application_mail(NOW, application(_WRONG_FORM)), NOW)
-
-
-def from_a_stranger(store: Store) -> None:
-    """A relayed mail whose author could not be verified."""
-    take_contracts(store, NOW)
-    raw = application().replace(CONTACT.encode(), STRANGER.encode(), 1)
-    take_in(store, application_mail(NOW, raw, trusted=False, peer="192.0.2.1", mail_from=STRANGER), NOW)
-
-
-def parked(store: Store) -> None:
-    """A reply about a case, which no handler understands yet."""
-    received(store)
-    address = f"{case_local_part(DESK.token_key, '260001A', CONTACT)}@{DESK.support_domain}"
-    mail = application_mail(NOW, mail_with("【照会】\n"), rcpt_to=address)
-    store.run(lambda session: desk_mail.handle(session, mail, DESK, NOW))
-
-
-def without_administrator(store: Store) -> None:
-    """An office whose register has no address of its administrator."""
-    take_contracts(store, NOW)
-
-    def forget(office: Office) -> None:
-        office.administrator_email = ""
-
-    change_office(store, forget)
-    take_in(store, application_mail(NOW, application()), NOW)
-
-
-def overdue(store: Store) -> None:
-    """One request of each kind without a result: in doubt, handed over, never handed over."""
-    take_terminal(store, NOW)
-    add_requests(store, NOW - timedelta(seconds=20))
-    add_requests(store, NOW - timedelta(seconds=10), claimed_at=None, handover="00001:01-24100000", procedure="OTC")
-    add_requests(store, NOW, in_doubt=True, handover="SYG20261124100000", input_number="2")
-    watch_out(store, NOW + timedelta(seconds=175))
-
-
-def overdue_by_the_dozen(store: Store) -> None:
-    """More requests than a mail lists."""
-    take_terminal(store, NOW)
-    add_requests(store, NOW, 22)
-    watch_out(store, NOW + timedelta(seconds=180))
-
-
-def down(store: Store) -> None:
-    """A terminal and the backend that do not answer."""
-    add_down(store, LANE, NOW, next_try_at=NOW + timedelta(minutes=6))
-    add_messages(store, LANE, 3, NOW, State.QUEUED)
-    add_down(store, "backend", NOW + timedelta(minutes=4))
-    store.run(lambda session: lane_watch.watch(session, DESK, NOW + timedelta(minutes=5), alarm_after=ALARM))
-
-
-def gave_up(store: Store) -> None:
-    """Messages for two terminals that waited for too long."""
-    add_messages(store, LANE, 3, NOW)
-    add_messages(store, "terminal:60001S", 12, NOW)
-    store.run(lambda session: lane_watch.tell_gave_up(session, DESK, NOW))
+def _text_of(content_type: str, content: bytes) -> str:
+    return content.decode() if content_type.endswith("/json") else f"({content_type})"
 
 
 # File name -> what happens, the template, and to whom it goes.
-CASES: dict[str, tuple[Callable[[Store], None], str, str]] = {
+CASES: dict[str, tuple[Story, str, str]] = {
     "application-received": (received, "applicant/application-received", CONTACT),
-    "application-received-with-everything": (
-        received_with_everything,
-        "applicant/application-received",
-        ADMINISTRATOR,
-    ),
+    "application-received-with-everything": (received_with_everything, "applicant/application-received", ADMINISTRATOR),
+    "application-received-other-lines": (with_other_lines, "applicant/application-received", CONTACT),
+    "application-received-another-item": (with_another_item, "applicant/application-received", CONTACT),
     "review-requested": (received, "reviewer/review-requested", DESK.reviewer_address),
     "review-requested-with-everything": (
         received_with_everything,
         "reviewer/review-requested",
         DESK.reviewer_address,
     ),
+    "review-requested-other-lines": (with_other_lines, "reviewer/review-requested", DESK.reviewer_address),
+    "review-requested-another-item": (with_another_item, "reviewer/review-requested", DESK.reviewer_address),
     "application-invalid": (wrong, "applicant/application-invalid", CONTACT),
     "application-held": (from_a_stranger, "applicant/application-held", ADMINISTRATOR),
+    "application-held-reply": (reply_from_a_stranger, "applicant/application-held", ADMINISTRATOR),
+    "application-waiting-reply": (reply_from_a_stranger, "reviewer/application-waiting", DESK.reviewer_address),
     "application-waiting": (from_a_stranger, "reviewer/application-waiting", DESK.reviewer_address),
+    "held-expired": (held_for_too_long, "reviewer/held-expired", DESK.reviewer_address),
+    "amendment-invalid": (amended_wrongly, "applicant/amendment-invalid", CONTACT),
     "no-administrator-address": (without_administrator, "reviewer/no-administrator-address", DESK.reviewer_address),
     "mail-parked": (parked, "operator/mail-parked", DESK.operator_address),
     "request-overdue": (overdue, "operator/request-overdue", DESK.operator_address),
     "request-overdue-by-the-dozen": (overdue_by_the_dozen, "operator/request-overdue", DESK.operator_address),
     "destination-down": (down, "operator/destination-down", DESK.operator_address),
     "delivery-gave-up": (gave_up, "operator/delivery-gave-up", DESK.operator_address),
+    "job-failing": (job_failing, "operator/job-failing", DESK.operator_address),
     "review-complete": (completed, "applicant/review-complete", CONTACT),
     "id-notice": (completed, "applicant/id-notice", ADMINISTRATOR),
+    "id-notice-every-change": (completed_with_every_change, "applicant/id-notice", CONTACT),
+    "id-notice-without-terminals": (completed_without_terminals, "applicant/id-notice", CONTACT),
+    "application-void-every-change": (void_with_every_change, "applicant/application-void", CONTACT),
+    "work-schedule-on-site": (work(WorkMode.ON_SITE, spare_router=True), "applicant/work-schedule", ADMINISTRATOR),
+    "work-schedule-shared-line": (work(WorkMode.REMOTE), "applicant/work-schedule", "butsuryu@other.example"),
+    "work-schedule-new-line": (work(WorkMode.ON_SITE, new_line=True), "applicant/work-schedule", ADMINISTRATOR),
+    "tcc-reminder": (unchecked, "applicant/tcc-reminder", CONTACT),
+    "passwords-closing": (passwords_close, "applicant/passwords-closing", CONTACT),
+    **{f"status-report-{state}": (in_state(state), "applicant/status-report", CONTACT) for state in PATHS},
+    "status-report-too-late": (in_state(State.IDS_ISSUED, too_late=True), "applicant/status-report", CONTACT),
+    "status-report-with-papers": (
+        in_state(State.IN_USE, papers=("変更申込書.pdf", "変更承認通知.pdf")),
+        "applicant/status-report",
+        CONTACT,
+    ),
+    "case-news-settings": (
+        news(EntryKind.SETTINGS, "【システム設定申込】\n添付ファイル: 設定申込書.xlsx（12KB）"),
+        "reviewer/case-news",
+        DESK.reviewer_address,
+    ),
+    "case-news-question": (
+        news(EntryKind.QUESTION, "審査はいつごろ終わりますか。"),
+        "reviewer/case-news",
+        DESK.reviewer_address,
+    ),
+    "case-news-bounced": (
+        news(
+            EntryKind.BOUNCED,
+            "Status: 5.1.1; Diagnostic-Code: smtp; 550 5.1.1 unknown",
+            "mailer-daemon@applicant.example",
+        ),
+        "reviewer/case-news",
+        DESK.reviewer_address,
+    ),
+    "reminder-review": (reminded(ReminderKind.REVIEW_WAITING, 2), "reviewer/reminder", DESK.reviewer_address),
+    "reminder-work": (reminded(ReminderKind.WORK_NOT_DONE), "reviewer/reminder", DESK.reviewer_address),
+    "blank-form": (asked_for("form"), "applicant/blank-form", CONTACT),
+    "schedule": (asked_for("schedule"), "applicant/schedule", CONTACT),
+    "schedule-empty": (asked_for("schedule", 0), "applicant/schedule", CONTACT),
 }
+# The same in both languages, one of each mail; those of events are with the others of their event.
+_BILINGUAL = {
+    "application-held": "application-held",
+    "application-received": "application-received-with-everything",
+    "blank-form": "blank-form",
+    "id-notice": "id-notice-every-change",
+    "passwords-closing": "passwords-closing",
+    "review-complete": "review-complete",
+    "schedule": "schedule",
+    "status-report": "status-report-with-papers",
+    "tcc-reminder": "tcc-reminder",
+    "work-schedule": "work-schedule-on-site",
+}
+CASES |= {f"{mail}-{_IN_ENGLISH}": (in_english(CASES[case][0]), *CASES[case][1:]) for mail, case in _BILINGUAL.items()}
 
 
 def made(name: str, store: Store) -> bytes:
@@ -217,13 +177,53 @@ def made(name: str, store: Store) -> bytes:
     return mail_to(store, template, address)
 
 
-def _write_all() -> None:
+@contextmanager
+def empty_store() -> Iterator[tuple[Store, DeskSettings]]:
+    """An SQLite store with nothing in it, and the desk that uses it."""
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store.open(f"sqlite:///{directory}/gateway.db", "test")
+        yield store, desk_in(Path(directory))
+        store.close()
+
+
+def event_texts() -> Iterator[tuple[str, str]]:
+    """Path below `events/` and text of every mail of an event."""
+    found: dict[tuple[Event, str, str], list[State]] = defaultdict(list)
+    for state, event in sending():
+        with empty_store() as (store, desk):
+            for name, raw in read_mails(store, desk, state, event).items():
+                states = found[event, name, readable(raw)]
+                states.append(state)
+    for (event, name, text), states in found.items():
+        yield f"{event}/{name.rpartition('/')[2]}.{'+'.join(states)}.txt", text
+    for event, state in {event: state for state, event in sending()}.items():
+        with empty_store() as (store, desk):
+            for name, raw in read_bilingual_mails(store, desk, state, event).items():
+                yield f"{event}/{name.rpartition('/')[2]}.{_IN_ENGLISH}.txt", readable(raw)
+
+
+def event_file(event: Event, name: str, state: State) -> Path:
+    """The file of a mail as an event sends it when it happens in a state."""
+    files = EVENTS.joinpath(event).glob(f"{name.rpartition('/')[2]}.*.txt")
+    return next(file for file in files if state in file.name.split(".")[1].split("+"))
+
+
+def english_event_file(event: Event, name: str) -> Path:
+    """The file of the same in both languages."""
+    return EVENTS / event / f"{name.rpartition('/')[2]}.{_IN_ENGLISH}.txt"
+
+
+def write_all() -> None:
+    """Write every golden file anew."""
+    for file in GOLDEN.rglob("*.txt"):
+        file.unlink()
     for name in CASES:
-        with tempfile.TemporaryDirectory() as directory:
-            store = Store.open(f"sqlite:///{directory}/gateway.db", "test")
+        with empty_store() as (store, _):
             (GOLDEN / f"{name}.txt").write_text(readable(made(name, store)), encoding="utf-8")
-            store.close()
+    for path, text in event_texts():
+        (EVENTS / path).parent.mkdir(exist_ok=True, parents=True)
+        (EVENTS / path).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _write_all()
+    write_all()
