@@ -12,6 +12,7 @@ from gateway.backend_parts import BackendLaneSettings
 from gateway.key_file import Keys, read_keys
 from gateway.lanes import DeliverySettings
 from gateway.listeners import NaccsRules
+from gateway.password_keys import PasswordKeys
 from gateway.setting_destinations import BackendMode, BackendSettings, DestinationSettings, Encryption
 from gateway.setting_sections import SecondRequest
 from gateway.settings import Settings
@@ -52,6 +53,12 @@ def desk_settings(settings: Settings, keys: Keys, *, test_marks: bool | None = N
         terminal_pools={kind: (pool.start, pool.stop - 1) for kind, pool in pools.items()},
         quarantine=timedelta(seconds=settings.map.quarantine),
         smarthost_lanes=settings.smarthost.lanes,
+        greatest_count=settings.desk.greatest_count,
+        two_person=settings.desk.two_person,
+        held_for=timedelta(seconds=settings.desk.held_for),
+        most_held_bytes=settings.desk.most_held_bytes,
+        remind_after=settings.desk.remind_after,
+        data_keys=PasswordKeys(settings.secrets.password_keys),
     )
 
 

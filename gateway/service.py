@@ -7,7 +7,6 @@ still handled or left in the store for the next start.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,24 +15,31 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from gateway import derived
+from gateway import derived, password_keys
 from gateway.backend_parts import BackendParts
 from gateway.clock_guard import ClockGuard
 from gateway.current_map import CurrentMap
 from gateway.delivery import Delivery
+from gateway.desk_clock import DeskClock
 from gateway.desk_work import DeskWork, tell_parked
+from gateway.document_pdf import DocumentWriter
 from gateway.health import Health
 from gateway.lane_control import LaneControl
 from gateway.listeners import NaccsPolicy, PublicPolicy
 from gateway.routes import Routes
 from gateway.sandbox.simulator import Simulator
+from gateway.sender_auth import SenderAuth
+from gateway.sender_gate import HeldRoom, SenderGate
 from gateway.setting_destinations import BackendMode
 from gateway.settings import Settings
+from gateway.signing import open_signer
 from gateway.smtp_server import SmtpLimits, create_listener
 from gateway.watch import Watch
 from gateway.worker import Worker
-from handlers import desk_mail, notice_templates, reviews
-from handlers.calendar import JST
+from handlers import desk_mail, notice_templates
+from handlers.applications.held_mails import held_bytes
+from handlers.business_days import calendar_of, fill_in
+from handlers.calendar import jst_date
 from handlers.desk import DeskSettings
 from handlers.naccs.common_items import MAX_MESSAGE_BYTES
 from handlers.naccs.exchange import Exchange
@@ -80,7 +86,6 @@ class Service:
         self.addresses: dict[str, tuple[str, int]] = {}
         self._ending: list[Callable[[], Awaitable[None]]] = []
         self._stop_by = 0.0
-        self._new_day = asyncio.Event()  # the movable clock was moved
         self.database: Database
         self.map: CurrentMap
         self.desk: DeskSettings
@@ -131,6 +136,8 @@ class Service:
         exchange = Exchange(settings=derived.exchange_settings(self.settings, keys), new_key=self.database.new_key)
         # No unit of work waits for the compilation of a template.
         await asyncio.to_thread(notice_templates.preload)
+        today = jst_date(self.clock.now())
+        await self.database.run(lambda session: fill_in(session, today))
         if Role.DELIVERY in self.roles:
             await self._start_delivery(exchange)
         if Role.WORKER in self.roles:
@@ -151,6 +158,9 @@ class Service:
             control=control,
             guard=self.guard,
         )
+        signer = await asyncio.to_thread(open_signer, self.settings.dkim, self.settings.support.domain)
+        if signer is not None:
+            delivery.sign_with(signer)
         await delivery.start()
         self._ending.append(partial(self._within_grace, delivery.stop, GRACE))
 
@@ -186,9 +196,12 @@ class Service:
         return "" if binding is None else binding.terminal
 
     async def _start_worker(self, exchange: Exchange) -> None:
-        work = DeskWork(self.desk, self.settings.public.trusted_networks)
-        worker = Worker(self.database, self.map, self.clock, exchange, work.handle, work.park)
+        papers = DocumentWriter(self.settings.documents)
+        work = DeskWork(self.desk, self.settings.public.trusted_networks, papers.parts)
+        worker = Worker(self.database, self.map, self.clock, exchange, work.handle, work.park, work)
         self._ending.append(worker.stop)
+        desk_clock = DeskClock(self.database, self.clock, self.guard, self.desk, calendar_of)
+        self._ending.append(desk_clock.stop)
         watch = Watch(
             self.database,
             self.clock,
@@ -199,8 +212,7 @@ class Service:
             alarm_after=timedelta(seconds=self.settings.delivery.alarm_after),
         )
         self._ending.append(watch.stop)
-        self._run_in_background(self._work_alone(worker, watch))
-        self._run_in_background(self._begin_use_daily())
+        self._run_in_background(self._work_alone(worker, watch, desk_clock))
 
     async def _start_listeners(self) -> None:
         settings = self.settings
@@ -225,6 +237,7 @@ class Service:
             lambda local: desk_mail.knows(local, self.desk),
             settings.support.domain,
             settings.public.max_message_bytes,
+            self._gate(),
         )
         for policy, section in ((public, settings.public), (naccs, settings.naccs)):
             limits = SmtpLimits(
@@ -243,8 +256,15 @@ class Service:
             self.addresses[policy.name] = listener.address
             self._ending.append(partial(self._within_grace, listener.stop, _LISTENERS_GRACE / 2))
 
-    async def _work_alone(self, worker: Worker, watch: Watch) -> None:
-        """Start both once this process holds the worker's lease: mails of one key must not be handled by two."""
+    def _gate(self) -> SenderGate:
+        """What the public listener asks of a mail's author."""
+        dkim = self.settings.dkim
+        auth = SenderAuth(dkim) if dkim.verify else None
+        room = HeldRoom(most=self.desk.most_held_bytes, taken=held_bytes)
+        return SenderGate(self.database, auth, self.settings.public.trusted_networks, room)
+
+    async def _work_alone(self, worker: Worker, watch: Watch, desk_clock: DeskClock) -> None:
+        """Start them once this process holds the worker's lease: mails of one key must not be handled by two."""
         store = self.database.store
         lease = partial(
             lease_lane,
@@ -262,6 +282,14 @@ class Service:
             await asyncio.sleep(_LEASE_POLL)
         await worker.start()
         watch.start()
+        desk_clock.start()
+        await asyncio.to_thread(self._sweep_password_keys)
+
+    def _sweep_password_keys(self) -> None:
+        try:
+            password_keys.sweep(self.database.store, password_keys.PasswordKeys(self.settings.secrets.password_keys))
+        except Exception:
+            log.exception("keys that open nothing stay in secrets.password_keys until the next start")
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -282,27 +310,10 @@ class Service:
         while True:
             await moved.wait()
             moved.clear()
-            before = self.clock.offset
             try:
                 await self.database.read(self.clock.refresh)
             except Exception:
                 log.exception("the clock's offset was not read")
-            if self.clock.offset != before:
-                self._new_day.set()
-
-    async def _begin_use_daily(self) -> None:
-        """Pass applications whose start date has come to 利用開始: at start, then after each midnight in Japan."""
-        while True:
-            now = self.clock.now()
-            try:
-                while await self.database.run(partial(reviews.begin_use, now=now)):
-                    pass
-            except Exception:
-                log.exception("the start of use is tried again in a minute")
-            self._new_day.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_seconds_to_midnight(now), 60.0)):
-                    await self._new_day.wait()
 
 
 def _called(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:
@@ -310,9 +321,3 @@ def _called(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:
         function()
 
     return call
-
-
-def _seconds_to_midnight(now: datetime) -> float:
-    local = now.astimezone(JST)
-    midnight = (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return (midnight - local).total_seconds() + 0.1

@@ -76,7 +76,13 @@ class Reply:
         return "\n".join([*([self.said.words] if self.said.words else []), *named])
 
     def details(self, amendment: amendments.Amendment | None = None) -> Details:
-        return Details(words=self.words, mail_id=self.mail.mail_id, author=self.written_by, amendment=amendment)
+        return Details(
+            words=self.words,
+            mail_id=self.mail.mail_id,
+            arrived_at=self.mail.received_at,
+            author=self.written_by,
+            amendment=amendment,
+        )
 
 
 def act(reply: Reply, released: Verdict | None = None) -> Outcome:

@@ -21,7 +21,7 @@ def collisions(raw: dict[str, Any]) -> Iterator[Fault]:
     for office in _elements(raw, "office", ()):
         for line in _elements(office.table, "line", office.location):
             for terminal in _elements(line.table, "terminal", line.location):
-                if not _is_in_lan(terminal.table.get("ip_address"), line.table.get("lan_subnet")):
+                if not is_in_lan(terminal.table.get("ip_address"), line.table.get("lan_subnet")):
                     place = place_of((*terminal.location, "ip_address"), raw)
                     yield Fault(place=place, rule="outside_lan", value=str(line.table.get("lan_subnet")))
 
@@ -71,7 +71,7 @@ def _addresses(terminal: _Element) -> Iterator[_Single]:
             yield "address", address.lower(), (*terminal.location, "mail_addresses", at)
 
 
-def _is_in_lan(ip: object, lan: object) -> bool:
+def is_in_lan(ip: object, lan: object) -> bool:
     """False for an address that no terminal of the LAN can have; True for what is no address at all."""
     if not isinstance(ip, str) or not isinstance(lan, str):
         return True

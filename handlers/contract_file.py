@@ -11,7 +11,7 @@ import tomllib
 import unicodedata
 from collections.abc import Callable, Container
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -87,7 +87,11 @@ MaybeEmail = Annotated[str, _like("mail_address", rf"|(?=.{{1,254}}$){_ADDRESS}"
 TerminalAddress = Annotated[str, _like("terminal_address", rf"(?=.{{1,64}}$){_ADDRESS}")]
 Phone = Annotated[str, _like("phone", r"0[0-9]{9,10}")]
 MaybePhone = Annotated[str, _like("phone", r"|0[0-9]{9,10}")]
+OfficeCode = Annotated[str, _like("office_code", r"[0-9A-Z]{1,8}")]
 Ip = Annotated[str, _read_as("ip_address", lambda text: str(ip_address(text)))]
+
+
+Row = TypeVar("Row", bound="_Table")
 
 
 class _Table(BaseModel):
@@ -148,17 +152,18 @@ class LineContract(_Table):
     maintenance_hours: Short
     site_option: Annotated[str, _text(200, may_be_empty=True)] = ""
     shared_with_other_offices: bool
+    shared_with: Annotated[tuple[OfficeCode, ...], Field(strict=False)] = ()  # their administrators hear of work
     lan_subnet: Annotated[str, _read_as("lan_subnet", _subnet)]
     spare_router: bool
     terminals: tuple[TerminalContract, ...] = _tables("terminal")
 
 
 class UserContract(_Table):
-    """A user code (利用者コード) with an identification number (識別番号)."""
+    """A user code (利用者コード) with an identification number (識別番号). Without a password the stored one stays."""
 
     code: Annotated[str, _like("user_code", r"[0-9A-Z]{5}")]
     identification_number: Annotated[str, _like("identification_number", r"[0-9A-Z]{3}")]
-    password: Annotated[str, _like("password", r"[!-~]{1,8}")] = Field(repr=False)
+    password: Annotated[str, _like("password", r"[!-~]{1,8}")] | None = Field(default=None, repr=False)
     procedures: Annotated[
         tuple[Annotated[str, _like("procedure", r"\*|[A-Z][A-Z0-9]{2,4}")], ...],
         Field(strict=False, min_length=1),
@@ -168,16 +173,19 @@ class UserContract(_Table):
 
 
 class OfficeContract(_Table):
-    """A contracting office."""
+    """A contracting office. Without a password the stored one stays."""
 
-    code: Annotated[str, _like("office_code", r"[0-9A-Z]{1,8}")]
+    code: OfficeCode
     company_name: Annotated[str, _text(200)]
     company_abbreviation: Annotated[str, _text(40, may_be_empty=True)]
     name: Annotated[str, _text(200)]
     system_class: Short
     customs_office: Annotated[str, _text(40, may_be_empty=True)]
     billing_code: Short
-    contract_password: Annotated[str, _like("contract_password", r"[!-~]{8,128}")] = Field(repr=False)
+    bilingual: bool = False  # its mails are in Japanese and English
+    contract_password: Annotated[str, _like("contract_password", r"[!-~]{8,128}")] | None = Field(
+        default=None, repr=False
+    )
     administrator: AdministratorContract
     contacts: tuple[ContactContract, ...] = _tables("contact")
     lines: tuple[LineContract, ...] = _tables("line")
@@ -196,6 +204,11 @@ def read_contracts(text: str) -> Contracts:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ContractsRefused((Fault(place="", rule="toml", value=str(error)),)) from None
+    return check_contracts(raw)
+
+
+def check_contracts(raw: dict[str, Any]) -> Contracts:
+    """The contracts of what a file holds, whatever its format; ContractsRefused names everything that is wrong."""
     faults = list(collisions(raw))
     if raw.get("office") == []:
         faults.append(Fault(place="office", rule="missing"))
@@ -206,6 +219,16 @@ def read_contracts(text: str) -> Contracts:
     if faults:
         raise ContractsRefused(tuple(faults))
     return contracts
+
+
+def check_row(model: type[Row], values: dict[str, Any], place: str) -> Row:
+    """One table as the office file would have it, such as a line; ContractsRefused names what is wrong with it."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [_fault(found, values) for found in error.errors()]
+        named = (Fault(place=f"{place}, {fault.place}", rule=fault.rule, value=fault.value) for fault in faults)
+        raise ContractsRefused(tuple(named)) from None
 
 
 RULE_OF_TYPE = {

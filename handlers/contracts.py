@@ -2,7 +2,7 @@
 
 Importing a file again changes nothing and leaves the map's version alone. Nothing is ever removed: what a file
 no longer names stays. A terminal that is new takes effect on the JST day of the import; one that was deleted
-stays so.
+stays so. Where a file gives no password, the stored one stays.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from handlers.audit import audit
 from handlers.calendar import jst_date
 from handlers.contract_faults import ContractsRefused, Fault
 from handlers.contract_file import (
@@ -28,12 +27,13 @@ from handlers.contract_file import (
     UserContract,
     read_contracts,
 )
+from handlers.contract_passwords import hash_contract_passwords, known_password_hashes
 from handlers.desk import DeskSettings
 from handlers.naccs.eligibility import password_mac
-from handlers.reservations import Kind, claim, end_of_rest, holder_of, rest_ip
+from handlers.reservations import Kind, claim, end_of_rest, holder_named, rest_ip
 from handlers.terminals import change_map
 from storage.columns import Base
-from storage.models import AuditEvent, Contact, Line, LogicalTerminal, MailAddress, Office, OfficeUser
+from storage.models import Contact, Line, LogicalTerminal, MailAddress, Office, OfficeUser
 from storage.savepoint import whole_or_nothing
 from storage.store import new_key
 
@@ -50,44 +50,19 @@ __all__ = [
 
 Row = TypeVar("Row", bound=Base)
 
-# RFC 9106 §4, the second recommended option: a tenth of a second and 64 MiB a password.
-_HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
     """What an import did, in rows by kind; `map_version` None: nothing was to be done.
 
-    `ended` names terminals of the file that were deleted since and stay so.
+    `ended` names terminals of the file that were deleted since, `ended_lines` lines that were; they stay so.
     """
 
     added: Mapping[str, int]
     updated: Mapping[str, int]
     ended: tuple[str, ...]
+    ended_lines: tuple[str, ...]
     map_version: int | None
-
-
-def known_password_hashes(session: Session, contracts: Contracts) -> dict[str, str]:
-    """The stored hash of each office of the file that has one."""
-    codes = [office.code for office in contracts.offices]
-    rows = session.execute(select(Office.code, Office.contract_password_hash).where(Office.code.in_(codes)))
-    return {row.code: row.contract_password_hash for row in rows if row.contract_password_hash}
-
-
-def hash_contract_passwords(contracts: Contracts, known: Mapping[str, str]) -> dict[str, str]:
-    """The argon2id hash of each office's 契約手続き用パスワード, the known one where it fits.
-
-    It takes a tenth of a second an office: done before a unit of work, it keeps nobody waiting.
-    """
-    return {office.code: _hash(office.contract_password, known.get(office.code, "")) for office in contracts.offices}
-
-
-def _hash(password: str, known: str) -> str:
-    try:
-        _HASHER.verify(known, password)
-    except (VerifyMismatchError, InvalidHashError):
-        return _HASHER.hash(password)
-    return _HASHER.hash(password) if _HASHER.check_needs_rehash(known) else known
 
 
 def import_contracts(
@@ -114,7 +89,11 @@ def import_contracts(
     except _NothingChanged:
         version = None
     return ImportReport(
-        added=dict(work.added), updated=dict(work.updated), ended=tuple(work.ended), map_version=version
+        added=dict(work.added),
+        updated=dict(work.updated),
+        ended=tuple(work.ended),
+        ended_lines=tuple(work.ended_lines),
+        map_version=version,
     )
 
 
@@ -134,6 +113,7 @@ class _Import:
     added: Counter[str] = field(default_factory=Counter)
     updated: Counter[str] = field(default_factory=Counter)
     ended: list[str] = field(default_factory=list)
+    ended_lines: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     @property
@@ -145,6 +125,7 @@ class _Import:
         for office in contracts.offices:
             self._take_office(office)
         self.session.flush()
+        self._check_sharers(contracts)
         if self.faults:
             raise ContractsRefused(tuple(self.faults))
         if not self.added and not self.updated:
@@ -153,7 +134,7 @@ class _Import:
     def _take_office(self, contract: OfficeContract) -> None:
         before = self.added.total() + self.updated.total()
         known = self._one(Office, Office.code == contract.code)
-        office = self._put(Office, known, **self._office_values(contract))
+        office = self._put(Office, known, **self._office_values(contract, known))
         for person in contract.contacts:
             same = func.lower(Contact.email) == person.email.lower()
             found = self._one(Contact, Contact.office_id == office.id, same)
@@ -165,11 +146,27 @@ class _Import:
         if self.added.total() + self.updated.total() > before:
             self._record("office_imported", f"office:{office.code}")
 
-    def _office_values(self, contract: OfficeContract) -> dict[str, Any]:
+    def _check_sharers(self, contracts: Contracts) -> None:
+        """Offices that share a line are told of work on it, so they must be known: of this file or from before."""
+        named = {code for office in contracts.offices for line in office.lines for code in line.shared_with}
+        known = set(self.session.scalars(select(Office.code).where(Office.code.in_(named))))
+        for office in contracts.offices:
+            for line in office.lines:
+                place = f"office {office.code}, line {line.router_number}, shared_with"
+                self.faults += [
+                    Fault(place=place, rule="no_office", value=code) for code in line.shared_with if code not in known
+                ]
+
+    def _office_values(self, contract: OfficeContract, known: Office | None) -> dict[str, Any]:
         person = contract.administrator
+        password_hash = "" if known is None else known.contract_password_hash
+        if contract.contract_password is not None:
+            password_hash = self.password_hashes[contract.code]
+        elif known is None:
+            self.faults.append(Fault(place=f"office {contract.code}, contract_password", rule="missing"))
         return {
             **contract.model_dump(exclude={"contract_password", "administrator", "contacts", "lines", "users"}),
-            "contract_password_hash": self.password_hashes[contract.code],
+            "contract_password_hash": password_hash,
             "administrator_name": person.name,
             "administrator_kana": person.kana,
             "administrator_department": person.department,
@@ -184,8 +181,14 @@ class _Import:
         if found is not None and found.office_id != office.id:
             self.faults.append(Fault(place=place, rule="other_office", value=found.office.code))
             return
-        values = contract.model_dump(exclude={"terminals"})
+        if found is not None and found.effective_until is not None and found.effective_until <= self.today:
+            self.ended_lines.append(found.router_number)
+            return
+        values = contract.model_dump(exclude={"terminals"}) | {"shared_with": " ".join(contract.shared_with)}
+        before = self.updated[Line.__tablename__]
         line = self._put(Line, found, office_id=office.id, **values)
+        if found is None or self.updated[Line.__tablename__] > before:
+            self._record("line_added" if found is None else "line_changed", f"line:{line.router_number}")
         for terminal in contract.terminals:
             self._take_terminal(terminal, line, f"{place}, terminal {terminal.name}")
 
@@ -238,15 +241,10 @@ class _Import:
             )
         )
         self.added[MailAddress.__tablename__] += 1
+        self._record("address_added", f"address:{address.upper()}", terminal.name)
 
     def _taken(self, kind: Kind, value: str, place: str) -> None:
-        holder = holder_of(self.session, kind, value)
-        terminal_id = holder
-        if kind is Kind.MAIL_ADDRESS:
-            row = self.session.get(MailAddress, holder)
-            terminal_id = row.terminal_id if row is not None else None
-        terminal = self.session.get(LogicalTerminal, terminal_id) if terminal_id is not None else None
-        self.faults.append(Fault(place=place, rule="taken", value=terminal.name if terminal else value))
+        self.faults.append(Fault(place=place, rule="taken", value=holder_named(self.session, kind, value)))
 
     def _take_user(self, contract: UserContract, office: Office, place: str) -> None:
         number = contract.identification_number
@@ -255,9 +253,13 @@ class _Import:
             other = self.session.get_one(Office, found.office_id)
             self.faults.append(Fault(place=place, rule="other_office", value=other.code))
             return
-        mac = password_mac(
-            self.desk.password_key, office.code, contract.code, number, contract.password.encode("ascii")
-        )
+        if found is None and contract.password is None:
+            self.faults.append(Fault(place=f"{place}, password", rule="missing"))
+            return
+        mac = b"" if found is None else bytes(found.password_mac)
+        if contract.password is not None:
+            secret = contract.password.encode("ascii")
+            mac = password_mac(self.desk.password_key, office.code, contract.code, number, secret)
         self._put(
             OfficeUser,
             found,
@@ -288,7 +290,5 @@ class _Import:
             self.updated[model.__tablename__] += 1
         return found
 
-    def _record(self, event: str, subject: str) -> None:
-        self.session.add(
-            AuditEvent(id=new_key(self.session), occurred_at=self.now, actor=self.actor, event=event, subject=subject)
-        )
+    def _record(self, event: str, subject: str, detail: str = "") -> None:
+        audit(self.session, self.actor, event, subject, detail, self.now)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from handlers import case_notices, desk_job_dates, issued_secrets, works
@@ -83,6 +83,8 @@ def _decide(turn: Turn, event: Event, words: str = "") -> bool:
 
 
 def _begin_use(turn: Turn) -> bool:
+    if any(due <= turn.now for due in desk_job_dates.after_settings_deadline(turn.facts).values()):
+        raise PutOff(turn.now + _ASKED_AGAIN)  # the case is to be void, and that waits or failed
     return _decide(turn, Event.BEGIN_USE)
 
 
@@ -99,14 +101,19 @@ def _void(turn: Turn) -> bool:
 
 
 def _reply_waits(turn: Turn, before: datetime) -> bool:
-    """Whether a mail to the case came in time and is not handled yet: it may be the application that is missed."""
+    """Whether a mail came in time and is not handled yet that may be the application that is missed.
+
+    It may have come to the case, or to the apply address with the number of the case in it.
+    """
+    rcpt_to = func.lower(Recipient.rcpt_to)
+    to_case = rcpt_to.startswith(f"case+{turn.application.receipt_number.lower()}.")
     query = (
         select(Recipient.id)
         .join(Mail, Mail.id == Recipient.mail_id)
         .where(
             in_state(states.State.RECEIVED),
             Recipient.direction == states.Direction.INBOUND,
-            func.lower(Recipient.rcpt_to).startswith(f"case+{turn.application.receipt_number.lower()}."),
+            or_(to_case, rcpt_to == turn.desk.apply_address.lower()),
             Mail.received_at < before,
         )
     )

@@ -106,6 +106,13 @@ class InboundMail:
             return None
         return parse_mailbox(values[0])
 
+    @property
+    def signed_author(self) -> str | None:
+        """`header_from` where its own domain signed the mail."""
+        author = self.header_from
+        signed = {domain.lower() for domain in self.signed_by}
+        return author if author is not None and author.rpartition("@")[2] in signed else None
+
     @cached_property
     def subject(self) -> str:
         """The first Subject, decoded; empty when there is none."""

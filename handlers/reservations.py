@@ -64,6 +64,16 @@ def holder_of(session: Session, kind: Kind, value: str) -> int | None:
     return session.scalar(select(Reservation.holder_id).where(Reservation.kind == kind, Reservation.value == value))
 
 
+def holder_named(session: Session, kind: Kind, value: str) -> str:
+    """The terminal that holds a value or last held it; the value itself where there is none."""
+    holder = holder_of(session, kind, value)
+    if kind is Kind.MAIL_ADDRESS and holder is not None:
+        address = session.get(MailAddress, holder)
+        holder = None if address is None else address.terminal_id
+    terminal = None if holder is None else session.get(LogicalTerminal, holder)
+    return value if terminal is None else terminal.name
+
+
 def end_of_rest(since: date, quarantine: timedelta) -> date:
     """The first day on which a value given up on the JST day `since` may be had again; whole days."""
     return since + timedelta(days=-(-quarantine // _ONE_DAY))
@@ -85,3 +95,23 @@ def _rest(session: Session, kind: Kind, value: str, holder_id: int, until: date 
         .where(Reservation.kind == kind, Reservation.value == value, Reservation.holder_id == holder_id)
         .values(rests_until=until)
     )
+
+
+def move_rest_of_ip(session: Session, terminal: LogicalTerminal, by: timedelta) -> None:
+    """Let the rest of a terminal's IP address end so much later."""
+    _move_rest(session, Kind.IP, terminal.ip_address or "", terminal.id, by)
+
+
+def move_rest_of_address(session: Session, address: MailAddress, by: timedelta) -> None:
+    """Let the rest of a mail address end so much later."""
+    _move_rest(session, Kind.MAIL_ADDRESS, address.address_key, address.id, by)
+
+
+def _move_rest(session: Session, kind: Kind, value: str, holder_id: int, by: timedelta) -> None:
+    rest = session.scalar(
+        select(Reservation.rests_until).where(
+            Reservation.kind == kind, Reservation.value == value, Reservation.holder_id == holder_id
+        )
+    )
+    if rest is not None:
+        _rest(session, kind, value, holder_id, rest + by)

@@ -116,7 +116,7 @@ class Details:
     """What comes with an event: dates, words and orders, as far as the event needs them.
 
     `words` are the question, the reason or the text of an answer; `author` is who wrote them, `mail_id` the mail
-    that brought them.
+    that brought them and `arrived_at` its arrival: a mail that came in time counts however late it is handled.
     """
 
     start_date: date | None = None
@@ -128,6 +128,7 @@ class Details:
     work_id: int | None = None
     amendment: Amendment | None = None
     mail_id: int | None = None
+    arrived_at: datetime | None = None
     author: str = ""
 
 

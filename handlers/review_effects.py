@@ -19,6 +19,7 @@ from handlers import (
     works,
 )
 from handlers.audit import audit
+from handlers.calendar import jst_date
 from handlers.case_history import EntryKind
 from handlers.review_case import Case, Reason, Refusal, TurnedDown
 from handlers.workflow import Effect, Event
@@ -130,11 +131,11 @@ def _plan_jobs(case: Case) -> None:
 def _record_settings(case: Case) -> None:
     if not case.contents.needs_system_settings:
         raise TurnedDown(Refusal(Reason.SETTINGS_NOT_NEEDED))
-    deadline = case.application.settings_deadline
-    if deadline is not None and deadline < case.today:
+    deadline, arrived_at = case.application.settings_deadline, case.details.arrived_at or case.now
+    if deadline is not None and deadline < jst_date(arrived_at):
         raise TurnedDown(Refusal(Reason.SETTINGS_LATE, deadline.isoformat()))
     if case.application.settings_received_at is None:
-        case.application.settings_received_at = case.now
+        case.application.settings_received_at = arrived_at
 
 
 def _send_settings_received(case: Case) -> None:

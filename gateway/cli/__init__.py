@@ -101,12 +101,16 @@ def _command_modules() -> tuple[Register, ...]:
         applications,
         demo,
         destinations,
+        dkim,
         explain,
+        forms,
         mail_moves,
         mails,
+        notices,
         offices,
         outputs,
         samples,
+        schedules,
         serve,
         terminals,
     )
@@ -117,11 +121,15 @@ def _command_modules() -> tuple[Register, ...]:
         offices.register,  # office, terminal, address
         terminals.register,  # terminal undelivered
         outputs.register,  # output list | add | end | import
-        applications.register,  # application list | show | complete
+        applications.register,  # application list | queue | show | complete | ...
+        schedules.register,  # schedule import | list, calendar list | add | remove
         mails.register,  # mail list | show
         mail_moves.register,  # mail retry | park | release | resend | cancel
         destinations.register,  # destination list | show | pause | resume | flush | switch | release-request
         explain.register,  # explain
+        notices.register,  # notice list | preview
+        forms.register,  # form
+        dkim.register,  # dkim new | show | check
         samples.register,  # sample list | show | send
     )
 

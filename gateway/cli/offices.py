@@ -1,47 +1,56 @@
-"""`office import|list|show`, `terminal list` and `address list`: the map as operators fill and read it."""
+"""`office import|export|list|show`: contracts as files and as the register has them; and the groups of the map."""
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli import Invocation, addresses, invocation, lines, print_json, terminal_contracts
+from gateway.cli.contract_apps import AsJson, no_office, office_app
 from gateway.cli.faults import show_faults
+from gateway.cli.map_views import line, show_terminal
 from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli.showing import day
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from handlers.contracts import Contracts, ImportReport
-    from storage.models import LogicalTerminal, MailAddress, Office
+    from storage.models import Office
 
-office_app = typer.Typer(no_args_is_help=True, help="Contracting offices: import them, list them, show one.")
-terminal_app = typer.Typer(no_args_is_help=True, help="Logical terminals.")
-address_app = typer.Typer(no_args_is_help=True, help="SMTP mail addresses.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-OfOffice = Annotated[str | None, typer.Option("--office", help="Only those of the office with this code.")]
+class Format(StrEnum):
+    """How the register is written."""
+
+    TOML = "toml"
+    CSV = "csv"
 
 
 def register(root: typer.Typer) -> None:
-    """Add the commands of this module."""
+    """Add the commands of this module, and of the others that read and change the map."""
     root.add_typer(office_app, name="office")
-    root.add_typer(terminal_app, name="terminal")
-    root.add_typer(address_app, name="address")
+    for module in (lines, terminal_contracts, addresses):
+        module.register(root)
 
 
 @office_app.command("import")
 def import_file(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="The office file.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, readable=True, help="The office file, or a directory of CSV tables.")
+    ],
     as_json: AsJson = False,
     sudo_uid: SudoUid = None,
 ) -> None:
-    """Bring offices, lines, terminals, users and contacts to what a TOML file says, all of it or nothing.
+    """Bring offices, lines, terminals, users and contacts to what a file says, all of it or nothing.
 
-    Importing a file again changes nothing. What the file no longer names stays. A new terminal takes effect today.
+    A TOML file, or a directory with offices.csv and as many of contacts.csv, lines.csv, terminals.csv and users.csv.
+    Importing a file again changes nothing. What the file no longer names stays, as do passwords it does not give.
+    A new terminal takes effect today.
     """
     from handlers.contracts import ContractsRefused
 
@@ -59,13 +68,28 @@ def import_file(
 
 
 def _read(file: Path) -> Contracts:
+    from handlers.contract_tables import TABLE_NAMES, read_tables
     from handlers.contracts import ContractsRefused, Fault, read_contracts
 
+    if not file.is_dir():
+        return read_contracts(_text(file, "toml"))
+    tables = {table.stem: table for table in sorted(file.glob("*.csv"))}
+    unknown = [tables[name].name for name in tables if name not in TABLE_NAMES]
+    if unknown or "offices" not in tables:
+        names = ", ".join(f"{name}.csv" for name in TABLE_NAMES)
+        faults = [Fault(place=name, rule="unknown_table", value=names) for name in unknown]
+        raise ContractsRefused(tuple(faults) or (Fault(place="offices.csv", rule="missing"),))
+    return read_tables({name: _text(table, "csv") for name, table in tables.items()})
+
+
+def _text(file: Path, rule: str) -> str:
+    from handlers.contracts import ContractsRefused, Fault
+
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        # Line ends inside a cell are the table's own; utf-8-sig is how spreadsheets mark UTF-8.
+        return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ContractsRefused((Fault(place=str(file), rule="toml", value=str(error)),)) from None
-    return read_contracts(text)
+        raise ContractsRefused((Fault(place=str(file), rule=rule, value=str(error)),)) from None
 
 
 def _import(running: Invocation, contracts: Contracts, by: str) -> ImportReport:
@@ -86,6 +110,7 @@ def _report_json(report: ImportReport) -> dict[str, Any]:
         "added": dict(report.added),
         "updated": dict(report.updated),
         "ended": list(report.ended),
+        "ended_lines": list(report.ended_lines),
         "map_version": None if report.map_version is None else str(report.map_version),
     }
 
@@ -108,6 +133,14 @@ def _show_report(running: Invocation, report: ImportReport) -> None:
             typer.echo(
                 running.text(ja=f"{ja} {_KINDS_JA[kind]} {number}", en=f"{en}: {kind.replace('_', ' ')} {number}")
             )
+    for router_number in report.ended_lines:
+        typer.echo(
+            running.text(
+                ja=f"ルータ番号 {router_number} の回線は廃止済みのため、そのままにしました。",
+                en=f"line {router_number} was ended since and stays so",
+            ),
+            err=True,
+        )
     for name in report.ended:
         typer.echo(
             running.text(
@@ -116,6 +149,57 @@ def _show_report(running: Invocation, report: ImportReport) -> None:
             ),
             err=True,
         )
+
+
+@office_app.command("export")
+def export_offices(
+    context: typer.Context,
+    file_format: Annotated[Format, typer.Option("--format", help="One TOML file, or a directory of CSV tables.")] = (
+        Format.TOML
+    ),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The file or, for CSV, the directory to write; TOML else goes to standard output."),
+    ] = None,
+    office: Annotated[str | None, typer.Option("--office", help="Only the office with this code.")] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="What is in force on this day (JST); else today.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the register as `office import` takes it back unchanged. Passwords are never written.
+
+    What ended before the day or begins after it is left out.
+    """
+    from handlers.calendar import jst_date
+    from handlers.contract_export import exported, to_toml
+    from handlers.contract_tables import to_tables
+
+    if file_format is Format.CSV and output is None and not as_json:
+        raise typer.BadParameter("CSV is written to a directory", param_hint="--output")
+    running = invocation(context)
+    with opened_store(running) as opened:
+        on_day = day(on, "--on") or jst_date(opened.now())
+        found = opened.store.read(lambda session: exported(session, on_day, office))
+    if office is not None and not found["office"]:
+        no_office(running, office)
+    if as_json:
+        print_json(found)
+    elif file_format is Format.CSV and output is not None:
+        output.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in to_tables(found).items():
+            _write(output / f"{name}.csv", text.encode("utf-8-sig"))
+    elif output is None:
+        typer.echo(to_toml(found, on_day), nl=False)
+    else:
+        _write(output, to_toml(found, on_day).encode("utf-8"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that names people, for the owner alone where it is new."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 @office_app.command("list")
@@ -147,6 +231,7 @@ def _office(row: Office) -> dict[str, Any]:
         "system_class": row.system_class,
         "customs_office": row.customs_office,
         "billing_code": row.billing_code,
+        "bilingual": row.bilingual,
         "administrator_name": row.administrator_name,
         "administrator_email": row.administrator_email,
     }
@@ -160,7 +245,7 @@ def show_office(context: typer.Context, code: str, as_json: AsJson = False) -> N
         port = opened.settings.naccs.terminal_port
         office = opened.store.read(lambda session: _whole_office(session, code, port))
     if office is None:
-        _no_office(running, code)
+        no_office(running, code)
     if as_json:
         print_json(office)
         return
@@ -186,20 +271,16 @@ def _show_office(running: Invocation, office: dict[str, Any]) -> None:
     for contact in office["contacts"]:
         label = running.text(ja="申込担当者", en="contact")
         typer.echo(f"{label}: {contact['name']} <{contact['email']}>")
-    for line in office["lines"]:
+    for shown in office["lines"]:
         label = running.text(ja="回線 ルータ番号", en="line, router number")
-        typer.echo(f"{label}: {line['router_number']} {line['lan_subnet']}")
-        for terminal in line["terminals"]:
-            _show_terminal(terminal, indent="  ")
+        typer.echo(f"{label}: {shown['router_number']} {shown['lan_subnet']}")
+        for terminal in shown["terminals"]:
+            show_terminal(terminal, indent="  ")
     for user in office["users"]:
         label = running.text(ja="利用者コード・識別番号", en="user code and identification number")
         barred = running.text(ja="利用停止", en="barred") if user["barred"] else ""
         words = (user["code"], user["identification_number"], *user["procedures"], user["service_hours"], barred)
         typer.echo(f"{label}: {' '.join(filter(None, words))}")
-
-
-def _no_office(running: Invocation, code: str) -> NoReturn:
-    refuse(running.text(ja=f"事業所 {code} はありません。", en=f"there is no office {code}"))
 
 
 def _whole_office(session: Session, code: str, port: int) -> dict[str, Any] | None:
@@ -217,17 +298,7 @@ def _whole_office(session: Session, code: str, port: int) -> dict[str, Any] | No
             {"name": person.name, "department": person.department, "phone": person.phone, "email": person.email}
             for person in sorted(row.contacts, key=lambda person: person.id)
         ],
-        "lines": [
-            {
-                "router_number": line.router_number,
-                "lan_subnet": line.lan_subnet,
-                "spare_router": line.spare_router,
-                "terminals": [
-                    _terminal(terminal, port) for terminal in sorted(line.terminals, key=lambda terminal: terminal.name)
-                ],
-            }
-            for line in sorted(row.lines, key=lambda line: line.router_number)
-        ],
+        "lines": [line(one, port) for one in sorted(row.lines, key=lambda one: one.router_number)],
         "users": [
             {
                 "code": user.code,
@@ -239,104 +310,3 @@ def _whole_office(session: Session, code: str, port: int) -> dict[str, Any] | No
             for user in users
         ],
     }
-
-
-@terminal_app.command("list")
-def list_terminals(context: typer.Context, office: OfOffice = None, as_json: AsJson = False) -> None:
-    """List logical terminals with their mail addresses, ended ones too."""
-    running = invocation(context)
-    with opened_store(running) as opened:
-        port = opened.settings.naccs.terminal_port
-        terminals = opened.store.read(lambda session: _terminals(session, office, port))
-    if terminals is None:
-        _no_office(running, str(office))
-    if as_json:
-        print_json(terminals)
-        return
-    for terminal in terminals:
-        _show_terminal(terminal)
-
-
-@address_app.command("list")
-def list_addresses(context: typer.Context, office: OfOffice = None, as_json: AsJson = False) -> None:
-    """List SMTP mail addresses with the terminal behind each, ended ones too."""
-    running = invocation(context)
-    with opened_store(running) as opened:
-        terminals = opened.store.read(lambda session: _terminals(session, office, 0))
-    if terminals is None:
-        _no_office(running, str(office))
-    addresses = [
-        {**address, "terminal": terminal["name"], "office_code": terminal["office_code"]}
-        for terminal in terminals
-        for address in terminal["mail_addresses"]
-    ]
-    if as_json:
-        print_json(addresses)
-        return
-    for address in addresses:
-        typer.echo(f"{address['address']}  {address['terminal']}  {_span(address)}")
-
-
-def _terminals(session: Session, office_code: str | None, port: int) -> list[dict[str, Any]] | None:
-    from sqlalchemy import select
-    from sqlalchemy.orm import joinedload, selectinload
-
-    from storage.models import Line, LogicalTerminal, Office
-
-    query = select(LogicalTerminal).join(Line, Line.id == LogicalTerminal.line_id)
-    if office_code is not None:
-        office = session.scalars(select(Office).where(Office.code == office_code)).first()
-        if office is None:
-            return None
-        query = query.where(Line.office_id == office.id)
-    rows = session.scalars(
-        query.order_by(LogicalTerminal.name).options(
-            joinedload(LogicalTerminal.line).joinedload(Line.office),
-            selectinload(LogicalTerminal.mail_addresses),
-        )
-    )
-    return [_terminal(row, port) for row in rows]
-
-
-def _terminal(row: LogicalTerminal, port: int) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "office_code": row.line.office.code,
-        "router_number": row.line.router_number,
-        "terminal_class": row.terminal_class,
-        "equipment": row.equipment,
-        "package": row.package,
-        "ip_address": row.ip_address,
-        "port": row.port or port,
-        "codec": row.codec,
-        "left_to_backend": row.left_to_backend.split(),
-        **_dates(row),
-        "mail_addresses": [
-            {"address": address.address, **_dates(address)}
-            for address in sorted(row.mail_addresses, key=lambda address: address.id)
-        ],
-    }
-
-
-def _dates(row: LogicalTerminal | MailAddress) -> dict[str, str | None]:
-    until = row.effective_until
-    return {
-        "effective_from": row.effective_from.isoformat(),
-        "effective_until": None if until is None else until.isoformat(),
-    }
-
-
-def _span(dated: dict[str, Any]) -> str:
-    return f"{dated['effective_from']} - {dated['effective_until'] or ''}".rstrip()
-
-
-def _show_terminal(terminal: dict[str, Any], indent: str = "") -> None:
-    place = f"{terminal['ip_address'] or '-'}:{terminal['port']}"
-    typer.echo(
-        f"{indent}{terminal['name']}  {terminal['equipment']:5} {place:21} "
-        f"{terminal['office_code']} {terminal['router_number']}  {_span(terminal)}  {terminal['codec']}"
-    )
-    if terminal["left_to_backend"]:
-        typer.echo(f"{indent}    left to the backend: {' '.join(terminal['left_to_backend'])}")
-    for address in terminal["mail_addresses"]:
-        typer.echo(f"{indent}    {address['address']}  {_span(address)}")

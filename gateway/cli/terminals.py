@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
-from gateway.cli.offices import AsJson, terminal_app
+from gateway.cli.contract_apps import AsJson, terminal_app
 from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
 from gateway.cli.showing import instant, plain, printable
 

@@ -31,9 +31,8 @@ def verified_by(mail: InboundMail) -> str:
     """What proves that From is true: `dkim <domain>` or `network <peer>`; empty when nothing does."""
     if mail.header_from is None:
         return ""
-    domain = mail.header_from.rpartition("@")[2]
-    if domain in {signed.lower() for signed in mail.signed_by}:
-        return f"dkim {domain}"[:_LONGEST_WHY]
+    if mail.signed_author is not None:
+        return f"dkim {mail.signed_author.rpartition('@')[2]}"[:_LONGEST_WHY]
     return f"network {mail.peer}"[:_LONGEST_WHY] if mail.trusted else ""
 
 

@@ -1,5 +1,7 @@
 """The same application mail again: recognised for 60 days by sender, Message-ID and content.
 
+The sender of a mail that its author's domain signed is that author: whoever got hold of one may send it once more
+under an envelope and with unsigned fields of their own.
 The store decides: whoever writes the fingerprint first has the mail, also when two processes read it at once.
 """
 
@@ -61,9 +63,10 @@ def recognise(session: Session, mail: InboundMail, *, about: str = "") -> Recogn
     """
     content = content_hash(mail)
     by_content = _fingerprint(f"content{about}", mail, content)
-    if mail.message_id is None:
+    identity = _identity(mail)
+    if identity is None:
         return _repeat_of(_claim(session, by_content, content, mail))
-    earlier = _claim(session, _fingerprint(f"id{about}", mail, mail.message_id.encode()), content, mail)
+    earlier = _claim(session, _fingerprint(f"id{about}", mail, identity), content, mail)
     if earlier is None or earlier.content_hash == content:
         return _repeat_of(earlier)
     same_content = _claim(session, by_content, content, mail)
@@ -89,8 +92,17 @@ def content_hash(mail: InboundMail) -> bytes:
     return digest.digest()
 
 
+def _identity(mail: InboundMail) -> bytes | None:
+    """The Message-ID; of a signed mail without one its Date, which is signed."""
+    if mail.message_id is not None:
+        return mail.message_id.encode()
+    dates = mail.header.values("date") if mail.signed_author else ()
+    return b"date " + b" ".join(dates[0].split()) if dates else None
+
+
 def _fingerprint(kind: str, mail: InboundMail, value: bytes) -> bytes:
-    sender = mail.mail_from.lower().encode()
+    # A name of its own for each: nobody who only writes a sender into an envelope meets what the sender signed.
+    sender = (f"signed {mail.signed_author.lower()}" if mail.signed_author else mail.mail_from.lower()).encode()
     return hashlib.sha256(b"\0".join((kind.encode(), sender, value))).digest()
 
 

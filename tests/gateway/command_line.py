@@ -41,6 +41,7 @@ def on_store(store: Store, url: str, directory: Path, now: datetime) -> CommandL
         {
             "NACCS_GATEWAY_STORE__URL": url.replace("postgresql://", "postgresql+psycopg://"),
             "NACCS_GATEWAY_SECRETS__KEY_FILE": str(directory / "secret.key"),
+            "NACCS_GATEWAY_SECRETS__PASSWORD_KEYS": str(directory / "passwords.key"),
             "NACCS_GATEWAY_SANDBOX__ENABLED": "true",
             "NACCS_GATEWAY_SANDBOX__MOVABLE_CLOCK": "true",
             "SUDO_UID": "",

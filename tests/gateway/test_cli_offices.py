@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import opening
+from gateway.cli import offices, opening
 from gateway.cli.faults import FAULTS
-from handlers import contract_collisions, contract_file, contracts, output_destination_file, output_destinations
+from handlers import contract_file
 from tests.gateway.command_line import on_store
 from tests.handlers.review_cases import OFFICES, WITH_SMTP_SERVER, audited
 
+# Where a rule is named: by keyword, by the checks of the office file, or as what a change is refused for.
+RULES = (
+    r'(?:rule=|_like\(|_read_as\(|_one_of\(|PydanticCustomError\()"(\w+)"'
+    r'|(?<!_)refuse\((?:f?"[^"]*"|\w+), "(\w+)"'
+)
 USER = pwd.getpwuid(os.getuid()).pw_name
 
 
@@ -44,6 +49,7 @@ def test_an_office_file_is_imported_and_listed(command_line, office_file):
         },
         "updated": {},
         "ended": [],
+        "ended_lines": [],
         "map_version": "1",
     }
     (office,) = command_line.json("office", "list")
@@ -85,9 +91,12 @@ def test_a_file_that_is_no_utf8_or_missing_is_refused(command_line, tmp_path):
 
 
 def test_every_rule_has_its_sentence_in_both_languages():
-    modules = (contract_file, contract_collisions, contracts, output_destination_file, output_destinations)
-    source = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in modules)
-    spelled = re.findall(r'(?:rule=|_like\(|_read_as\(|_one_of\(|PydanticCustomError\()"(\w+)"', source)
+    spelled = set()
+    modules = (*Path(contract_file.__file__).parent.glob("*.py"), Path(offices.__file__))
+    for module in modules:
+        source = module.read_text(encoding="utf-8")
+        if "Fault(" in source or "map_changes" in source:
+            spelled |= {one or other for one, other in re.findall(RULES, source)}
     assert {*spelled, *contract_file.RULE_OF_TYPE.values()} == set(FAULTS)
     assert all(ja and en for ja, en in FAULTS.values())
 

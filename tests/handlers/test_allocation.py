@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from threading import Barrier, Thread
 from typing import Any
 
@@ -15,17 +15,16 @@ from handlers.allocation import (
     AllocationExhausted,
     AllocationImpossible,
     Change,
-    Order,
     TerminalChange,
     allocate,
     take_back,
 )
 from handlers.applications.contents import LineAction
-from handlers.desk import DeskSettings
 from handlers.reservations import end_of_rest
 from handlers.terminals import change_map, load
 from storage.models import LogicalTerminal, MailAddress, Office, Reservation
 from storage.store import Store, new_key
+from tests.handlers.allocation_cases import FIRST_ADDRESS, TODAY, issue, order_in, rests
 from tests.handlers.review_cases import (
     CALENDAR,
     DESK,
@@ -38,24 +37,6 @@ from tests.handlers.review_cases import (
     receive,
     take_contracts,
 )
-
-TODAY = date(2026, 11, 24)
-FIRST_ADDRESS = "3A0001@SMTP.CT0001.CENTER.EXAMPLE"
-
-
-def order_in(session, *lines, start=START, today=TODAY, application_id=77) -> Order:
-    office = session.scalars(select(Office).where(Office.code == "CT0001")).one()
-    return Order(
-        application_id=application_id, office=office, lines=lines or (line_change(),), start=start, today=today
-    )
-
-
-def issue(store: Store, now, *lines, desk: DeskSettings = DESK, **options) -> tuple[TerminalChange, ...]:
-    def work(session):
-        change_map(session, now)
-        return allocate(session, desk, order_in(session, *lines, **options))
-
-    return store.run(work)
 
 
 def brief(changes):
@@ -77,11 +58,6 @@ def add_terminal(store: Store, name: str, ip: str | None = None) -> None:
         session.add(row)
 
     store.run(work)
-
-
-def rests(store: Store) -> dict[str, date | None]:
-    rows = store.read(lambda session: session.scalars(select(Reservation)).all())
-    return {row.value: row.rests_until for row in rows}
 
 
 def test_the_seeds_case_issues_one_smtp_server_with_one_address(store, now):
@@ -152,7 +128,7 @@ def test_a_pool_without_free_names_is_named(store, now):
     issue(store, now, desk=desk)
     with pytest.raises(AllocationExhausted) as exhausted:
         issue(store, now, desk=desk)
-    assert exhausted.value.source == "60000S-60000S"
+    assert exhausted.value.source == "09143 (60000S-60000S)"  # the line it was for, and the pool
 
 
 def test_an_office_without_free_mail_addresses_is_named(store, now):
@@ -223,7 +199,7 @@ def test_what_rests_is_not_issued_before_its_rest_has_ended(store, now):
     ("lines", "subject"),
     [
         ((line_change(router_number="09999"),), "09999"),
-        ((line_change(action=LineAction.CANCEL),), "09143"),
+        ((line_change(router_number="09999", action=LineAction.CANCEL),), "09999"),
         ((no_servers(terminals_to_delete=("60999S",)),), "60999S"),
         ((no_servers(mail_addresses=1, target_terminal="25130M"),), "25130M"),
         ((no_servers(terminals_to_delete=("60777S", "60777S")),), "60777S"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
 
@@ -208,6 +208,15 @@ def test_system_settings_after_their_deadline_are_kept_and_answered(settings_cas
     take_up(settings_case, reply(now, "【システム設定申込】\nx\n"), now)
     assert application(settings_case).settings_received_at is None
     assert queued(settings_case) == [(STATUS, CONTACT)]
+
+
+@only_sqlite
+def test_system_settings_that_came_in_time_count_however_late_they_are_handled(settings_case, now):
+    change_application(settings_case, state="ids_issued", settings_deadline=date(2026, 11, 24))
+    arrived = datetime(2026, 11, 24, 14, 59, 59, tzinfo=UTC)  # a second before midnight in Japan
+    outcome = take_up(settings_case, reply(arrived, "【システム設定申込】\nx\n"), arrived + timedelta(minutes=5))
+    assert outcome == Handled(f"system settings of {NUMBER}")
+    assert application(settings_case).settings_received_at == arrived
 
 
 def test_several_marks_are_answered_and_none_acts(case, now):

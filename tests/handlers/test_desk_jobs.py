@@ -255,6 +255,29 @@ def test_a_reply_that_came_in_time_is_handled_before_its_case_is_void(with_setti
     assert state_of(with_settings) == "void"
 
 
+def test_a_mail_to_the_apply_address_that_came_in_time_may_be_the_reply(with_settings, desk):
+    add_mail(with_settings, jst(day(12, 8), 23, 59), "Apply@nss.center.example")
+    add_mail(with_settings, jst(day(12, 9)), "apply@nss.center.example")
+    midnight = jst(day(12, 9))
+    run_out(with_settings, midnight, desk)
+    assert state_of(with_settings) == "ids_issued"
+    first = select(Mail.id).where(Mail.received_at < midnight, Mail.direction == Direction.INBOUND)
+    handled = update(Recipient).where(Recipient.mail_id.in_(first)).values(state=MailState.HANDLED)
+    with_settings.run(lambda session: session.execute(handled))
+    run_out(with_settings, midnight + timedelta(minutes=1), desk)
+    assert state_of(with_settings) == "void"
+
+
+def test_a_case_whose_missed_deadline_was_put_off_past_its_start_is_not_in_use(with_settings, desk):
+    add_mail(with_settings, jst(day(12, 8), 23, 59), "case+260001A.abcdefghijklmnop@nss.center.example")
+    back = jst(START, 1)  # the service was down since before the deadline
+    run_out(with_settings, back, desk)
+    assert state_of(with_settings) == "ids_issued"
+    with_settings.run(lambda session: session.execute(update(Recipient).values(state=MailState.HANDLED)))
+    run_out(with_settings, back + timedelta(minutes=1), desk)
+    assert state_of(with_settings) == "void"
+
+
 def test_a_reply_that_came_too_late_or_to_another_case_keeps_nothing(with_settings, desk):
     add_mail(with_settings, jst(day(12, 9)), "case+260001A.abcdefghijklmnop@nss.center.example")
     add_mail(with_settings, jst(day(12, 8)), "case+260002A.abcdefghijklmnop@nss.center.example")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from handlers import documents, reviews
 from handlers.documents import DocumentKind, DocumentRequest, Withheld
 from handlers.reviews import Decided
 from handlers.workflow import Event
+from storage.models import Application
 from storage.store import opened
 from tests.handlers.review_cases import (
     CALENDAR,
@@ -34,12 +37,16 @@ def store(store_url):
         yield store
 
 
+def application(session: Session) -> Application:
+    return session.scalars(select(Application)).one()
+
+
 def papers(store, day):
-    return store.read(lambda session: documents.allowed(session, reviews.find(session, "260001A"), day))
+    return store.read(lambda session: documents.allowed(session, application(session), day))
 
 
 def paper(store, kind, day):
-    return store.read(lambda session: documents.document(session, reviews.find(session, "260001A"), kind, day))
+    return store.read(lambda session: documents.document(session, application(session), kind, day))
 
 
 def complete(store):

@@ -51,6 +51,29 @@ def test_the_sender_counts_in_any_case_of_letters(store, now):
     assert recognised(store, now, mail_from="c@b.example").meeting is Meeting.NEW
 
 
+def test_a_signed_mail_is_known_by_its_author_whoever_sends_it_again(store, now):
+    signed = {"signed_by": ("applicant.example",), "trusted": False}
+    recognised(store, now, mail_id=7, **signed)
+    again = {"mail_from": "thief@elsewhere.example", **signed}
+    assert recognised(store, now, mail_id=8, **again) == Recognition(Meeting.REPEAT, 7)
+    dressed = b"X-Unsigned: 1\r\n" + RAW
+    assert recognised(store, now, dressed, mail_id=9, **again) == Recognition(Meeting.OTHER_CONTENT, 7)
+
+
+def test_a_signed_mail_without_a_message_id_is_known_by_its_date(store, now):
+    signed = {"signed_by": ("applicant.example",), "trusted": False}
+    recognised(store, now, WITHOUT_ID, mail_id=7, **signed)
+    dressed = b"X-Unsigned: 1\r\n" + WITHOUT_ID
+    again = {"mail_from": "thief@elsewhere.example", **signed}
+    assert recognised(store, now, dressed, mail_id=8, **again) == Recognition(Meeting.OTHER_CONTENT, 7)
+
+
+def test_a_forged_mail_takes_no_message_id_from_a_signed_one(store, now):
+    recognised(store, now, OTHER, mail_id=7, trusted=False)
+    signed = {"signed_by": ("applicant.example",), "trusted": False}
+    assert recognised(store, now, mail_id=8, **signed).meeting is Meeting.NEW
+
+
 def test_a_message_id_with_other_content_names_the_earlier_mail(store, now):
     recognised(store, now, mail_id=7)
     assert recognised(store, now, OTHER, mail_id=8) == Recognition(Meeting.OTHER_CONTENT, 7)

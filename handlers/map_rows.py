@@ -1,0 +1,108 @@
+"""Rows of the map that end, go on or move, with the rest of what they held: for applications and for operators.
+
+A row that ends on the day it begins never takes effect. Callers have begun a map change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from handlers.reservations import rest_ip, rest_mail_address
+from storage.models import Line, LogicalTerminal, MailAddress, Office
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The JST day on which something ends, until when its values rest, and the application that ends it, if any."""
+
+    day: date
+    rests_until: date
+    application_id: int | None = None
+
+
+def end_terminal(session: Session, terminal: LogicalTerminal, end: End) -> list[str]:
+    """End a terminal and its addresses; the addresses that end with it."""
+    terminal.effective_until = end.day
+    terminal.ended_by = end.application_id
+    rest_ip(session, terminal, end.rests_until)
+    ended = [row for row in addresses_of(terminal) if row.effective_until is None or row.effective_until > end.day]
+    end_addresses(session, ended, end)
+    session.flush()
+    return [row.address for row in ended]
+
+
+def end_addresses(session: Session, rows: Iterable[MailAddress], end: End) -> None:
+    """End mail addresses; one that has not begun on that day ends on the day it would have begun."""
+    for row in rows:
+        row.effective_until = max(end.day, row.effective_from)
+        row.ended_by = end.application_id
+        rest_mail_address(session, row, end.rests_until)
+
+
+def continue_terminal(session: Session, terminal: LogicalTerminal) -> None:
+    """Let a terminal that was to end go on, without its addresses."""
+    terminal.effective_until = terminal.ended_by = None
+    rest_ip(session, terminal, None)
+
+
+def continue_address(session: Session, address: MailAddress) -> None:
+    """Let a mail address that was to end go on."""
+    address.effective_until = address.ended_by = None
+    rest_mail_address(session, address, None)
+
+
+def addresses_of(terminal: LogicalTerminal) -> list[MailAddress]:
+    """The mail-address rows of a terminal in the order they were made, ended ones too."""
+    return sorted(terminal.mail_addresses, key=lambda row: row.id)
+
+
+def terminals_on(session: Session, line: Line, day: date) -> list[LogicalTerminal]:
+    """The terminals of a line that are in use on a day or later, by name."""
+    return list(
+        session.scalars(
+            select(LogicalTerminal)
+            .where(
+                LogicalTerminal.line_id == line.id,
+                or_(LogicalTerminal.effective_until.is_(None), LogicalTerminal.effective_until > day),
+            )
+            .order_by(LogicalTerminal.name)
+        )
+    )
+
+
+def is_in_use(row: Line | LogicalTerminal | MailAddress, day: date) -> bool:
+    """Whether a row applies on a day and no end of it is planned."""
+    return row.effective_until is None and (row.effective_from is None or row.effective_from <= day)
+
+
+def line_of(session: Session, office: Office, router_number: str) -> Line | None:
+    """The office's line of that router number."""
+    return session.scalars(select(Line).where(Line.router_number == router_number, Line.office_id == office.id)).first()
+
+
+def taken_for_line(session: Session, router_number: str, lan_subnet: str, day: date) -> Iterator[str]:
+    """What of a new line is had by another: its router number, ever, or a LAN that is in use on that day or later."""
+    if session.scalar(select(Line.id).where(Line.router_number == router_number)) is not None:
+        yield router_number
+    for line in lines_overlapping(session, lan_subnet, day):
+        yield f"{lan_subnet} ({line})"
+
+
+def lines_overlapping(session: Session, lan_subnet: str, day: date) -> list[str]:
+    """The router numbers of lines, in use on that day or later, whose LAN has an address of this one."""
+    wanted = ip_network(lan_subnet)
+    still = or_(Line.effective_until.is_(None), Line.effective_until > day)
+    rows = session.execute(select(Line.router_number, Line.lan_subnet).where(still).order_by(Line.router_number))
+    return [number for number, lan in rows if _overlap(wanted, ip_network(lan))]
+
+
+def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
+        return one.overlaps(other)
+    return isinstance(one, IPv6Network) and isinstance(other, IPv6Network) and one.overlaps(other)
