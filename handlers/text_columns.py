@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 
 MAIL_COLUMNS = 76
 
@@ -17,9 +18,10 @@ _WIDE = frozenset("AFW")
 
 def columns(text: str) -> int:
     """The columns a line takes."""
-    return sum(_columns_of(character) for character in text)
+    return len(text) if text.isascii() else sum(map(_columns_of, text))
 
 
+@cache
 def _columns_of(character: str) -> int:
     if unicodedata.combining(character):
         return 0
@@ -41,13 +43,17 @@ def fold(text: str, *, used: int = 0, indent: int = 0, width: int = MAIL_COLUMNS
 
 
 def _lines(paragraph: str, first: int, others: int) -> Iterator[str]:
-    line, room = "", first
+    if columns(paragraph) <= first:
+        yield paragraph.rstrip()
+        return
+    line, used, room = "", 0, first
     for piece in _pieces(paragraph, others):
-        if columns(line) + columns(piece.rstrip()) > room and (line or room < others):
+        if used + columns(piece.rstrip()) > room and (line or room < others):
             yield line.rstrip()
-            line, room = "", others
+            line, used, room = "", 0, others
             piece = piece.lstrip()  # noqa: PLW2901 - a space that would begin the new line is its end
         line += piece
+        used += columns(piece)
     yield line.rstrip()
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import pysqlite3.dbapi2 as pysqlite
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from storage import write_line
 from storage.failures import StoreRefused
 
 # Below it, two connections that commit and checkpoint at once can corrupt a WAL file (SQLite's WAL-reset defect).
@@ -30,6 +31,9 @@ _READERS = 4
 _LOCK_WAIT = "2s"
 _STALLED = "30s"
 _LOCK_SUFFIX = ".serve-lock"
+_LINE_SUFFIX = ".write-line"
+_TURN = "turn"
+_TURN_WAIT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ def _sqlite(url: URL) -> Engines:
     )
     event.listen(writer, "connect", _prepare_sqlite)
     event.listen(writer, "begin", _begin_immediate)
+    event.listen(writer, "checkin", _end_turn)
     event.listen(reader, "connect", _prepare_sqlite)
     event.listen(reader, "begin", _begin_deferred)
     return Engines(url, writer, writer, reader)
@@ -151,7 +156,22 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
+    """Begin to write, in turn; the turn ends when the connection goes back, behind its commit."""
+    line = Path(f"{connection.engine.url.database}{_LINE_SUFFIX}")
+    try:
+        if _TURN not in connection.info:  # a connection that begins again still has its turn
+            connection.info[_TURN] = write_line.enter(line, _TURN_WAIT)
+    except write_line.OutOfTurn as error:
+        busy = pysqlite.OperationalError("database is locked")
+        busy.sqlite_errorcode = pysqlite.SQLITE_BUSY
+        raise OperationalError("BEGIN IMMEDIATE", None, busy) from error
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _end_turn(_connection: Any, record: Any) -> None:
+    turn = record.info.pop(_TURN, None)
+    if turn is not None:
+        os.close(turn)
 
 
 def _begin_deferred(connection: Connection) -> None:

@@ -115,6 +115,7 @@ def _decide(running: Invocation, wanted: Wanted, details: Details | None) -> tup
     from gateway.cli.previewing import drafts_of
     from handlers import reviews
     from handlers.calendar import jst_date
+    from handlers.notice_templates import preload
     from handlers.review_case import Decided, Details
     from handlers.workflow import Event
 
@@ -132,6 +133,7 @@ def _decide(running: Invocation, wanted: Wanted, details: Details | None) -> tup
                 decide(session, "preview:second") if isinstance(proposed, Decided) and proposed.proposed else proposed
             )
 
+        preload()  # nobody waits for the map while templates are compiled
         if not wanted.preview:
             return opened.store.run(lambda session: decide(session, actor(wanted.sudo_uid))), []
         if desk.data_keys is not None:
