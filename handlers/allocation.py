@@ -112,7 +112,7 @@ def _add_line(session: Session, order: Order, wanted: LineChange, given: GivenLi
     if given is None:
         position = sum(line.action is LineAction.ADD for line in order.lines[: order.lines.index(wanted) + 1])
         raise NewLineNeeded(str(position))
-    taken = next(taken_for_line(session, given.router_number, given.lan_subnet, order.start), None)
+    taken = next(taken_for_line(session, given.router_number, given.lan_subnet, order.today), None)
     if taken is not None:
         raise NewLineTaken(taken)
     line = Line(
@@ -201,7 +201,8 @@ def _add_addresses(
 
 
 def _delete(session: Session, desk: DeskSettings, order: Order, terminal: LogicalTerminal) -> TerminalChange:
-    if any(_would_never_begin(row, order) for row in (terminal, *addresses_of(terminal))):
+    rows: list[LogicalTerminal | MailAddress] = [terminal, *addresses_of(terminal)]
+    if any(_would_never_begin(row, order) for row in rows):
         # Another open case issued it: it would not come back when this one is void.
         raise AllocationImpossible(terminal.name)
     end = End(

@@ -39,7 +39,7 @@ def add_line(session: Session, change: Change, office_code: str, values: Mapping
     office = session.scalars(select(Office).where(Office.code == office_code)).first()
     if office is None:
         refuse(place, "no_office", office_code)
-    taken = taken_for_line(session, contract.router_number, contract.lan_subnet, change.day)
+    taken = taken_for_line(session, contract.router_number, contract.lan_subnet, change.today)
     _refuse_all(
         *_unknown_sharers(session, place, contract),
         *(Fault(place=place, rule="line_taken", value=value) for value in taken),

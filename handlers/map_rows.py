@@ -86,11 +86,14 @@ def line_of(session: Session, office: Office, router_number: str) -> Line | None
     return session.scalars(select(Line).where(Line.router_number == router_number, Line.office_id == office.id)).first()
 
 
-def taken_for_line(session: Session, router_number: str, lan_subnet: str, day: date) -> Iterator[str]:
-    """What of a new line is had by another: its router number, ever, or a LAN that is in use on that day or later."""
+def taken_for_line(session: Session, router_number: str, lan_subnet: str, today: date) -> Iterator[str]:
+    """What of a new line is had by another: its router number, ever, or the LAN of a line that has not ended.
+
+    An end that is still to come may be moved or taken back, so the LAN is not free from that day on.
+    """
     if session.scalar(select(Line.id).where(Line.router_number == router_number)) is not None:
         yield router_number
-    for line in lines_overlapping(session, lan_subnet, day):
+    for line in lines_overlapping(session, lan_subnet, today):
         yield f"{lan_subnet} ({line})"
 
 

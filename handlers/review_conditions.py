@@ -20,7 +20,7 @@ def refuse_incomplete(case: Case, start: date) -> None:
     wanted = new_line_count(case.contents)
     if len(case.details.new_lines) != wanted:
         raise TurnedDown(Refusal(Reason.NEW_LINE_NEEDED, str(wanted)))
-    taken = next(_taken(case, start), None)
+    taken = next(_taken(case), None)
     if taken is not None:
         raise TurnedDown(Refusal(Reason.NEW_LINE_TAKEN, taken))
     refuse_late_settings(case, start)
@@ -55,9 +55,9 @@ def new_line_count(contents: ApplicationContents) -> int:
     return sum(line.action is LineAction.ADD for line in contents.lines)
 
 
-def _taken(case: Case, start: date) -> Iterator[str]:
+def _taken(case: Case) -> Iterator[str]:
     """The router numbers and LANs of the new lines that another line has, or another of them."""
     given = case.details.new_lines
     for at, line in enumerate(given):
-        yield from taken_for_line(case.session, line.router_number, line.lan_subnet, start)
+        yield from taken_for_line(case.session, line.router_number, line.lan_subnet, case.today)
         yield from (clash for other in given[:at] if (clash := line.clash_with(other)))

@@ -109,7 +109,8 @@ class Transition:
     then: Event | None = None
 
 
-# Mails come before what locks addresses: the order of the locks is map, application, lanes, addresses.
+# Mails come before what locks lanes of terminals and addresses: the order of the locks is map, application, lanes of
+# the smarthost, lanes of terminals, addresses.
 _TAKEN = (Effect.TAKE_OVER,)
 _ASKED = (Effect.DROP_PROPOSAL, Effect.SEND_INQUIRY)
 _AMENDED = (Effect.AMEND, Effect.DROP_PROPOSAL, Effect.SEND_AMENDMENT_RECEIVED, Effect.TELL_REVIEWER)
@@ -122,9 +123,9 @@ _REISSUED = (Effect.REISSUE_SECRETS, Effect.SEND_PASSWORDS_REISSUED, Effect.PLAN
 _IN_USE = (Effect.CHANGE_LINES, Effect.SEND_START_OF_USE, Effect.PLAN_JOBS)
 _CHECKED = (Effect.RECORD_CHECKED, Effect.SEND_COMMUNICATION_CHECKED, Effect.PLAN_JOBS)
 _ENDED = (Effect.CANCEL_JOBS, Effect.CANCEL_WORK)
-_WITHDRAWN = (*_ENDED, Effect.SEND_WITHDRAWAL_RECEIVED, Effect.TELL_REVIEWER)
-_REJECTED = (*_ENDED, Effect.SEND_REJECTED)
-_VOID = (*_ENDED, Effect.SEND_VOID, Effect.TELL_REVIEWER, Effect.TAKE_IDS_BACK, Effect.DESTROY_SECRETS)
+_WITHDRAWN = (Effect.SEND_WITHDRAWAL_RECEIVED, Effect.TELL_REVIEWER, *_ENDED)
+_REJECTED = (Effect.SEND_REJECTED, *_ENDED)
+_VOID = (Effect.SEND_VOID, Effect.TELL_REVIEWER, *_ENDED, Effect.TAKE_IDS_BACK, Effect.DESTROY_SECRETS)
 
 _REVIEW_STATES = (State.RECEIVED, State.UNDER_REVIEW, State.INQUIRY)
 _ISSUED_STATES = (State.IDS_ISSUED, State.IN_USE, State.CHECKED)

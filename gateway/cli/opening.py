@@ -73,8 +73,16 @@ def opened_store(invocation: Invocation) -> Iterator[OpenedStore]:
         refuse(str(error))
 
 
+def _said_by_sudo(context: typer.Context, parameter: typer.CallbackParam, uid: int | None) -> int | None:
+    # Whoever may run the command through sudo writes its arguments, but not this variable.
+    source = context.get_parameter_source(parameter.name or "")
+    if uid is not None and (source is None or source.name != "ENVIRONMENT"):
+        raise typer.BadParameter("only sudo says who called it, in the environment")
+    return uid
+
+
 # sudo says in the environment who called it; the environment is read as an option is, by the command line.
-SudoUid = Annotated[int | None, typer.Option(envvar="SUDO_UID", hidden=True)]
+SudoUid = Annotated[int | None, typer.Option(envvar="SUDO_UID", hidden=True, callback=_said_by_sudo)]
 
 
 def actor(sudo_uid: int | None) -> str:

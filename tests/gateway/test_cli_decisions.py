@@ -114,6 +114,8 @@ def test_two_persons_complete_as_different_users_of_the_system(command_line, cas
     previewed = command_line.run("application", "complete", "260001A", "--preview", **two, SUDO_UID="60001")
     assert "ID通知" in previewed.stdout
     assert state_of(case) == "under_review"
+    claimed = command_line.run("application", "complete", "260001A", "--sudo-uid", "60002", **two, SUDO_UID="60001")
+    assert (claimed.exit_code, claimed.stdout) == (2, "")
     second = command_line.run("application", "complete", "260001A", **two, SUDO_UID="60002")
     assert (second.exit_code, state_of(case)) == (0, "ids_issued")
 

@@ -106,6 +106,15 @@ def test_a_router_number_or_lan_that_another_line_has_is_named(store, now, given
     assert taken.value.subject == subject
 
 
+def test_the_lan_of_a_line_that_is_to_end_is_not_given_away_while_that_may_be_taken_back(store, now):
+    take_contracts(store, now)
+    issue(store, now, CANCELLED, application_id=78)
+    same_lan = Given(lan_subnet="127.20.13.0/24")
+    with pytest.raises(NewLineTaken, match="09143"):
+        issue(store, now, added_line(), new_lines=(same_lan,))
+    issue(store, now, added_line(), new_lines=(same_lan,), start=LATER, today=START)
+
+
 def test_a_line_that_is_cancelled_ends_with_everything_on_it(store, now):
     take_contracts(store, now, WITH_SMTP_SERVER)
     changes = issue(store, now, CANCELLED)

@@ -95,8 +95,8 @@ def test_a_start_moved_to_today_is_in_use_in_the_same_go():
     assert moves("ids_issued", "reschedule") == [("reschedule", "ids_issued", "ids_issued")]
 
 
-def test_mails_come_before_what_locks_addresses():
-    late = {Effect.ISSUE_IDS, Effect.MOVE_IDS, Effect.TAKE_IDS_BACK}
+def test_mails_come_before_what_locks_lanes_of_terminals_and_addresses():
+    late = {Effect.CANCEL_WORK, Effect.ISSUE_IDS, Effect.MOVE_IDS, Effect.TAKE_IDS_BACK}
     wrong = [
         (state, event)
         for (state, event), transition in TRANSITIONS.items()

@@ -62,8 +62,9 @@ def test_a_signed_mail_is_known_by_its_author_whoever_sends_it_again(store, now)
 
 def test_a_signed_mail_without_a_message_id_is_known_by_its_date(store, now):
     signed = {"signed_by": ("applicant.example",), "trusted": False}
-    recognised(store, now, WITHOUT_ID, mail_id=7, **signed)
-    dressed = b"X-Unsigned: 1\r\n" + WITHOUT_ID
+    dated = b"Date: Tue, 24 Nov 2026 10:00:00 +0900\r\n" + WITHOUT_ID
+    recognised(store, now, dated, mail_id=7, **signed)
+    dressed = b"X-Unsigned: 1\r\n" + dated
     again = {"mail_from": "thief@elsewhere.example", **signed}
     assert recognised(store, now, dressed, mail_id=8, **again) == Recognition(Meeting.OTHER_CONTENT, 7)
 
