@@ -199,7 +199,7 @@ class MapSettings(Section):
 
 class SecretsSettings(Section):
     key_file: Path = Path("var/secret.key")
-    password_keys: Path = Path("var/passwords.key")
+    password_keys: Path = Field(default_factory=lambda data: data["key_file"].with_name("passwords.key"))
 
 
 class SandboxSettings(Section):

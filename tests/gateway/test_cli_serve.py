@@ -188,7 +188,7 @@ def test_an_empty_store_is_brought_to_the_newest_schema(environment, empty_store
     environment = environment | {"NACCS_GATEWAY_STORE__URL": empty_store_url}
     for _ in range(2):
         result = run(environment, "migrate")
-        assert (result.exit_code, result.stdout) == (0, "schema version 0002\n")
+        assert (result.exit_code, result.stdout) == (0, "schema version 0003\n")
     with opened(empty_store_url) as store:
         assert store.read(load).version == 0
 

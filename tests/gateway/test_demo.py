@@ -44,7 +44,7 @@ def test_every_step_of_the_story_holds():
 
 async def test_a_story_that_goes_wrong_is_told_step_by_step(monkeypatch):
     # A terminal's address is believed from no peer, so nothing the in-house system sends is taken.
-    monkeypatch.setattr(peers.Recorder.mail, "__defaults__", (0.2,))
+    monkeypatch.setattr(peers.Recorder.mail, "__defaults__", (1.0,))
     said: list[str] = []
     timeline = Timeline(said.append)
     with demo_settings() as settings:
