@@ -30,6 +30,7 @@ from storage.effects import (
     REQUEST,
     REQUEST_REFUSED,
     SECRET_FORGOTTEN,
+    TERMINAL_CHECKED,
     Applied,
     Note,
     Stale,
@@ -216,7 +217,8 @@ def test_a_communication_check_is_answered_in_one_unit():
         "content_hash": hash_of(SOUND_MAIL),
         "repeat_after": to_micros(RECEIVED_AT) - 30_000_000,
     }
-    assert [change.kind for change in unit.changes if not change.must] == [LANE_HEARD]
+    assert [change.kind for change in unit.changes if not change.must] == [LANE_HEARD, TERMINAL_CHECKED]
+    assert changed(unit, TERMINAL_CHECKED)["checked_at"] == to_micros(NOW)
     mail = inserted(unit, MAIL)
     assert (mail["id"], mail["direction"], mail["listener"], mail["mail_from"]) == (1000, "outbound", "gateway", CENTER)
     assert (mail["received_at"], mail["map_version"]) == (to_micros(NOW), 7)
@@ -610,7 +612,7 @@ def answers(store: Store) -> list[int | None]:
 @only_sqlite
 def test_an_answer_given_here_is_on_record_with_its_request(store):
     asked = arrived(store, SOUND_MAIL)
-    assert commit(store, asked) == Applied((True, True, False), (1,))
+    assert commit(store, asked) == Applied((True, True, False, False), (1,))  # no lane, no terminal of that row yet
     mail = store.read(lambda s: s.scalars(select(Mail).where(Mail.listener == "gateway")).one())
     assert answers(store) == [mail.id]
     assert commit(store, asked) == Stale("state")  # decided twice, committed once
