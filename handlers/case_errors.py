@@ -23,6 +23,12 @@ from storage.models import Application
 
 _LONGEST_SUBJECT = 200
 
+# What the rules say of the whole form, as it is done about an application that stands: only the change is sent again.
+_OF_A_CHANGE = {
+    "action_ja": ("申込書全体を送り直して", "【修正】のメールを送り直して"),
+    "action_en": ("send the whole form again", "send the amendment again"),
+}
+
 
 def send_errors(
     session: Session,
@@ -34,7 +40,7 @@ def send_errors(
     now: datetime,
 ) -> int:
     """Queue the answer; its mail id."""
-    listed = [_harmless(error) for error in errors]
+    listed = [_harmless(_of_a_change(error)) for error in errors]
     context = {
         "received": mail.received_at,
         "subject": shown(mail.subject, at_most=_LONGEST_SUBJECT),
@@ -49,6 +55,10 @@ def send_errors(
         parts=(_for_machines(application, listed),),
     )
     return notices.send(session, desk, answer, now)
+
+
+def _of_a_change(error: FieldError) -> FieldError:
+    return replace(error, **{name: getattr(error, name).replace(*words) for name, words in _OF_A_CHANGE.items()})
 
 
 def _harmless(error: FieldError) -> FieldError:

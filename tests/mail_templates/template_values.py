@@ -72,6 +72,7 @@ ERRORS: dict[str, Any] = {
     "subject": LONG,
     "errors": [
         {
+            "section": "申込内容",
             "place": "【申込担当者】電話番号",
             "rule_ja": LONG,
             "rule_en": LONG,
