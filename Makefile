@@ -40,14 +40,11 @@ imports: $(DEV) ## gateway -> handlers -> storage, and the other contracts
 
 MEASURED := --cov=handlers --cov=storage --cov-branch --cov-report=
 
-coverage: $(DEV) ## the tests in two halves at once, with the gate on what handlers and storage leave untried
-	@rm -f .coverage .coverage.edges .coverage.rest
-	@COVERAGE_FILE=.coverage.edges $(BIN)/python -m pytest tests/gateway $(MEASURED) >.edges.log 2>&1 & edges=$$!; \
-	COVERAGE_FILE=.coverage.rest $(BIN)/python -m pytest --ignore=tests/gateway $(MEASURED); rest=$$?; \
-	wait $$edges; edges=$$?; \
-	$(BIN)/coverage combine -q && $(BIN)/coverage report --fail-under=95; gate=$$?; \
-	cat .edges.log; rm -f .edges.log; \
-	test $$rest = 0 -a $$edges = 0 -a $$gate = 0
+coverage: $(DEV) ## the tests, with the gate on what handlers and storage leave untried
+	@rm -f .coverage
+	@$(BIN)/python -m pytest $(MEASURED) $(ARGS); tests=$$?; \
+	$(BIN)/coverage report --fail-under=95; gate=$$?; \
+	test $$tests = 0 -a $$gate = 0
 
 bench: $(RUNTIME) ## compare with Postfix, side by side (needs Debian's postfix package)
 	@$(BIN)/python -m benchmarks.bench --json bench.json $(ARGS)
@@ -59,7 +56,7 @@ lock: ## resolve the libraries again (needs uv); names no registry
 		--output-file requirements-dev.lock pyproject.toml
 
 clean: ## remove what the targets made, never a store
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .edges.log dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'

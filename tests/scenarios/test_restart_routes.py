@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from handlers.calendar import JST
+from handlers.calendar import JST, jst_date
+from handlers.case_history import EntryKind
+from handlers.lane_pauses import GATEWAY
 from handlers.naccs.common_items import OUTPUT_PLACES
 from handlers.workflow import State
-from storage.models import Application
+from storage.models import Application, CaseEntry
 from tests.scenarios.conversation import Conversation
 from tests.scenarios.mails import (
     body_of,
@@ -98,6 +100,16 @@ def state_of(site: Site, receipt: str) -> str:
     return site.read(lambda session: session.scalars(query).one())
 
 
+def came_into_use(site: Site, receipt: str) -> list[tuple[str, date]]:
+    """By whom, and on which day in Japan; a state says less, for the TCC's check follows when it likes."""
+    query = (
+        select(CaseEntry.actor, CaseEntry.occurred_at)
+        .join(Application, Application.id == CaseEntry.application_id)
+        .where(Application.receipt_number == receipt, CaseEntry.kind == EntryKind.IN_USE)
+    )
+    return site.read(lambda session: [(actor, jst_date(at)) for actor, at in session.execute(query)])
+
+
 def test_an_address_routes_from_midnight_of_its_start_date_without_a_restart(site, last_seconds):
     terminal = last_seconds.terminal
     assert reply_to_mail(site, terminal).startswith("550 5.7.1 ")
@@ -112,8 +124,11 @@ def test_an_address_routes_from_midnight_of_its_start_date_without_a_restart(sit
 
 
 def test_an_application_comes_into_use_by_itself_on_its_start_date(site, last_seconds):
+    receipt = last_seconds.receipt
     wait_until(
-        lambda: state_of(site, last_seconds.receipt) == State.IN_USE,
+        lambda: came_into_use(site, receipt),
         "the application to be in use",
         seconds=WINDOWS[-1].total_seconds() + 12.0,
     )
+    assert came_into_use(site, receipt) == [(GATEWAY, last_seconds.start)]
+    assert state_of(site, receipt) in (State.IN_USE, State.CHECKED)
