@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from handlers import case_notices, notices
+from handlers import case_lanes, case_notices, notices
 from handlers.calendar import BusinessCalendar
 from handlers.desk import DeskSettings
 from handlers.desk_job_kinds import KINDS, JobKind, JobRefused, PutOff, Turn, facts_of
@@ -41,6 +41,7 @@ _TOLD_AGAIN = 24
 _LONGEST_REASON = 300
 
 _REMINDERS = tuple(kind for kind, row in KINDS.items() if row.reminder is not None)
+_WINDOWS = (JobKind.WORK_OPEN, JobKind.WORK_CLOSE)
 _ON_THE_MAP = tuple(kind for kind, row in KINDS.items() if row.changes_map)
 
 
@@ -91,7 +92,9 @@ class Run:
         cases = self._locked(Application.id == case_id)
         if not cases:
             return 0
-        jobs = self._jobs(own, MOST_JOBS)
+        jobs = _up_to_a_window(self._jobs(own, MOST_JOBS))
+        if any(_is_told(job.failures + 1) for job in jobs):
+            case_lanes.lock(self.session, self.desk, cases, [notices.operator(self.desk)])
         for job in jobs:
             self._guarded(cases, [job], partial(self._do, cases[0], job))
         return len(jobs)
@@ -142,6 +145,8 @@ class Run:
         ids = select(DeskJob.application_id).where(*due).order_by(DeskJob.due_at, DeskJob.id).limit(MOST_REMINDED)
         cases = {each.id: each for each in self._locked(Application.id.in_(self.session.scalars(ids).all()))}
         jobs = self._jobs((DeskJob.application_id.in_(cases), *due), MOST_REMINDED)
+        if any(_is_told(job.failures + 1) for job in jobs):
+            case_lanes.lock(self.session, self.desk, (), [notices.reviewer(self.desk), notices.operator(self.desk)])
         standing: list[DeskJob] = []
         for job in jobs:
             case = cases[job.application_id]
@@ -192,7 +197,7 @@ class Run:
             job.due_at = self.now + _pause(job.failures)
             receipt = receipts[job.application_id]
             self._record_failure(receipt, f"{job.kind} {job.key}: {reason}")
-            if job.failures >= _TOLD_AT and (job.failures - _TOLD_AT) % _TOLD_AGAIN == 0:
+            if _is_told(job.failures):
                 told.append(
                     FailingJob(
                         receipt_number=receipt,
@@ -228,6 +233,16 @@ class Run:
         # The audit events tell of it where no mail can.
         with contextlib.suppress(TemplateFault), whole_or_nothing(self.session):
             notices.send(self.session, self.desk, notice, self.now)
+
+
+def _up_to_a_window(jobs: Sequence[DeskJob]) -> Sequence[DeskJob]:
+    """As many of the first jobs as lock lanes in order: what opens or closes a window is the last of its unit."""
+    ends = (at for at, job in enumerate(jobs, 1) if job.kind in _WINDOWS)
+    return jobs[: next(ends, len(jobs))]
+
+
+def _is_told(failures: int) -> bool:
+    return failures >= _TOLD_AT and (failures - _TOLD_AT) % _TOLD_AGAIN == 0
 
 
 def _pause(failures: int) -> timedelta:

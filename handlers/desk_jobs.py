@@ -42,15 +42,15 @@ def sweep(
 ) -> int:
     """Do one piece of what no job was planned for; how much, 0 when nothing is left.
 
-    Cases that lack a job get it, those whose new terminals all had a normal TCC are confirmed, held mail expires.
+    Cases that lack a job get it, a few cases of one kind a time; those whose new terminals all had a normal TCC are
+    confirmed, held mail expires.
     """
-    planned = 0
     for lack in _lacks():
         lacking = select(Application).where(*lack).order_by(Application.id).limit(MOST_JOBS)
-        for application in session.scalars(lacking.with_for_update(skip_locked=True)).all():
-            planned += plan(session, desk, application, calendar, now)
-    if planned:
-        return planned
+        cases = session.scalars(lacking.with_for_update(skip_locked=True)).all()
+        planned = sum(plan(session, desk, application, calendar, now) for application in cases)
+        if planned:
+            return planned
     run = Run(session=session, desk=desk, calendar=calendar, now=now, expires=expires)
     confirmed = run.first((JobKind.CONFIRM,))
     if confirmed or not expires:

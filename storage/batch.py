@@ -37,7 +37,9 @@ class BatchResult:
 def apply_units(connection: Connection, units: Sequence[tuple[int, Unit]]) -> BatchResult:
     """Write the units, each a pair of its place and itself, and say how each fared."""
     result = BatchResult()
-    live = _change(connection, _of_this_map(connection, units, result), result)
+    current = _of_this_map(connection, units, result)
+    _lock_lanes(connection, [unit for _, unit in current])
+    live = _change(connection, current, result)
     if result.torn:
         return result
     _insert(connection, live, result)
@@ -68,6 +70,22 @@ def _of_this_map(
         else:
             live.append((place, unit))
     return live
+
+
+def _lock_lanes(connection: Connection, units: Sequence[Unit]) -> None:
+    """Lanes before rows, and in the order of their names: as every unit of work locks them.
+
+    A batch that changes no row locks its lanes in that order as it queues. SQLite has one writer.
+    """
+    changes = [change for unit in units for change in unit.changes]
+    if connection.dialect.name != "postgresql" or not changes:
+        return
+    lanes = {enqueue.lane for unit in units for enqueue in unit.queued}
+    lanes.update(change.values[0] for change in changes if change.kind.table == "lanes")
+    if lanes:
+        connection.exec_driver_sql(
+            'SELECT 1 FROM lanes WHERE lane = ANY(%s) ORDER BY lane COLLATE "C" FOR NO KEY UPDATE', (sorted(lanes),)
+        )
 
 
 def _change(connection: Connection, units: Sequence[tuple[int, Unit]], result: BatchResult) -> _Live:

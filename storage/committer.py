@@ -1,7 +1,7 @@
 """Committing one batch on the writer thread: merged first, unit by unit when a statement fails, again when busy.
 
-On PostgreSQL every batch writes its number on the node's row, so that a COMMIT whose reply was lost is told apart
-after a reconnect, and a process that lost its node writes nothing.
+On PostgreSQL every batch leaves its id, so that a COMMIT whose reply was lost is told apart after a reconnect, a
+process that lost its node writes nothing, and one whose lease has ended changes nothing that needs a lane's.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from storage.batch import apply_units
+from storage.batch_ids import NOTIFY_CHANNEL, BatchIds, Series
 from storage.effects import Applied, Stale, Unit
-from storage.failures import Failure, StoreBroken, StoreTrouble, classify
-from storage.store import BUSY_FOR_AT_MOST, NOTIFY_CHANNEL, Store, raise_trouble
+from storage.failures import Failure, StoreTrouble, classify
+from storage.store import Store
+from storage.tries import BUSY_FOR_AT_MOST, Tries
 
 if TYPE_CHECKING:
     import psycopg
 
 Outcome = Applied | Stale | BaseException
 
-_PAUSE = 0.02
-_RECONNECT_FOR = 10.0
 _LOOK_EVERY = 5.0  # on PostgreSQL, whether a notification came or not: a dead connection tells nothing
 
 
@@ -33,8 +33,8 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._batch_number = 0
-        self._unconfirmed: list[Outcome] = []
+        self._ids = None if store.engines.on_sqlite else BatchIds(store.engines.writer, store.new_key, Series.EFFECTS)
+        self._unconfirmed: list[Outcome] | None = None  # of a batch whose COMMIT was sent
         self._data_version: int | None = None
         self._listener: psycopg.Connection[tuple[Any, ...]] | None = None
         self._looked_at = 0.0
@@ -49,10 +49,12 @@ class Committer:
             return [error] * len(units)
 
     def _commit_merged(self, units: Sequence[Unit]) -> list[Outcome]:
-        give_up_at = time.monotonic() + BUSY_FOR_AT_MOST
-        self._batch_number += 1
+        tries = Tries(BUSY_FOR_AT_MOST)
+        if self._ids is not None:
+            self._ids.begin()
         commit = self._one_transaction
         while True:
+            self._unconfirmed = None
             try:
                 return commit(units)
             except DBAPIError as error:
@@ -60,13 +62,11 @@ class Committer:
                 if failure is Failure.STATEMENT and commit == self._one_transaction:
                     commit = self._unit_by_unit
                     continue
-                if failure is Failure.CONNECTION_LOST:
-                    if self._was_committed():
+                if failure is Failure.CONNECTION_LOST and self._unconfirmed is not None and self._ids is not None:
+                    if self._ids.was_committed():
                         return self._unconfirmed
-                elif failure is not Failure.BUSY or time.monotonic() >= give_up_at:
-                    raise_trouble(failure, error)
-                    raise
-                time.sleep(_PAUSE)
+                    tries.found_absent()
+                tries.again_or_raise(failure, error)
 
     def _one_transaction(self, units: Sequence[Unit]) -> list[Outcome]:
         outcomes: dict[int, Applied | Stale] = {}
@@ -79,25 +79,43 @@ class Committer:
                     transaction.rollback()
                     outcomes |= {p: out for p, out in result.outcomes.items() if isinstance(out, Stale)}
                     continue
-                outcomes |= result.outcomes
-                self._finish(connection, [outcomes[place] for place in range(len(units))])
-                return self._unconfirmed
+                found = outcomes | result.outcomes
+                done: list[Outcome] = [found[place] for place in range(len(units))]
+                too_late = self._finish(connection, units, done)
+            if not too_late:
+                return done
+            outcomes |= too_late
 
-    def _finish(self, connection: Connection, outcomes: list[Outcome]) -> None:
+    def _finish(
+        self, connection: Connection, units: Sequence[Unit], outcomes: list[Outcome]
+    ) -> dict[int, Applied | Stale]:
+        """Commit; nothing is where some units are too late for the lease they need, and these are returned."""
+        if self._ids is not None and not self._ids.sign(connection):
+            too_late: dict[int, Applied | Stale] = {
+                place: Stale("state")
+                for place, unit in enumerate(units)
+                if isinstance(outcomes[place], Applied) and _needs_lease(unit)
+            }
+            if too_late:
+                connection.rollback()
+                return too_late
         self._unconfirmed = outcomes
-        if not self._store.engines.on_sqlite:
-            self._sign(connection)
         connection.commit()
+        return {}
 
     def _unit_by_unit(self, units: Sequence[Unit]) -> list[Outcome]:
         """A statement failed: every unit under a savepoint of its own, so that only its author hears of it."""
-        outcomes: list[Outcome] = []
-        with self._store.engines.writer.connect() as connection:
-            connection.begin()
-            for place, unit in enumerate(units):
-                outcomes.append(self._under_savepoint(connection, place, unit))
-            self._finish(connection, outcomes)
-        return outcomes
+        too_late: dict[int, Applied | Stale] = {}
+        while True:
+            outcomes: list[Outcome] = []
+            with self._store.engines.writer.connect() as connection:
+                connection.begin()
+                for place, unit in enumerate(units):
+                    outcomes.append(too_late.get(place) or self._under_savepoint(connection, place, unit))
+                found = self._finish(connection, units, outcomes)
+            if not found:
+                return outcomes
+            too_late |= found
 
     def _under_savepoint(self, connection: Connection, place: int, unit: Unit) -> Outcome:
         savepoint = connection.begin_nested()
@@ -113,34 +131,6 @@ class Committer:
         else:
             savepoint.commit()
         return result.outcomes[place]
-
-    def _sign(self, connection: Connection) -> None:
-        claim = self._store.claim
-        found = connection.exec_driver_sql(
-            "UPDATE nodes SET last_batch = %s WHERE id = %s AND boot_id = %s",
-            (self._batch_number, claim.node, claim.boot_id),
-        )
-        if found.rowcount != 1:
-            raise StoreBroken(f"node {claim.node} was taken over by another process")
-        connection.exec_driver_sql(f"NOTIFY {NOTIFY_CHANNEL}, '{self._store.lease_token}'")
-
-    def _was_committed(self) -> bool:
-        """After a lost connection: whether the batch is there. Unreachable for ten seconds raises StoreBusy."""
-        claim = self._store.claim
-        give_up_at = time.monotonic() + _RECONNECT_FOR
-        while True:
-            try:
-                with self._store.engines.writer.connect() as connection:
-                    # The lost transaction holds this row until it ends, so the lock waits for its outcome.
-                    number = connection.exec_driver_sql(
-                        "SELECT last_batch FROM nodes WHERE id = %s AND boot_id = %s FOR UPDATE",
-                        (claim.node, claim.boot_id),
-                    ).scalar()
-                return bool(number == self._batch_number)
-            except DBAPIError as error:
-                if time.monotonic() >= give_up_at:
-                    raise_trouble(Failure.BUSY, error)
-                time.sleep(_PAUSE)
 
     def saw_foreign_commit(self) -> bool:
         """Whether another process has committed since the last look."""
@@ -179,3 +169,7 @@ class Committer:
         """Close the listening connection, where there is one."""
         if self._listener is not None:
             self._listener.close()
+
+
+def _needs_lease(unit: Unit) -> bool:
+    return any(name == "lease_token" for change in unit.changes for name, _ in change.kind.carried)

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ Subscriber = Callable[[Any], None]
 
 MOST_UNITS = 200
 MOST_BYTES = 4 * 1024 * 1024
+READ_WITHIN = 1.0  # seconds
 _READERS = 3
 _RENEW_EVERY = 5.0
 _FOREIGN_POLL = 0.2
@@ -89,9 +90,8 @@ class Database:
             futures = [waiting.future for waiting in (*self._committing, *self._waiting)]
             await asyncio.wait(futures)
         await self._loop.run_in_executor(self._writer, self._committer.close)
-        self._writer.shutdown()
-        self._worker.shutdown()
-        self._readers.shutdown()
+        for threads in (self._writer, self._worker, self._readers):
+            await asyncio.to_thread(threads.shutdown)
         await asyncio.to_thread(self.store.close)
 
     def lease_remaining(self) -> float:
@@ -114,20 +114,40 @@ class Database:
         return await future
 
     async def run(self, work: Work[T]) -> T:
-        """Run a unit of work in a transaction of its own and commit it."""
+        """Run a unit of work in a transaction of its own and commit it.
+
+        Whoever is cancelled meanwhile has not taken back what has begun: subscribers hear of it all the same.
+        """
         if self.broken.done():
             raise StoreBroken("the store is not written to any more") from self.broken.result()
-        try:
-            value, notes, queued = await self._loop.run_in_executor(self._worker, self.store.run_noting, work)
-        except BaseException as error:
-            self._watch(error)
-            raise
-        self._publish(notes, queued)
+        submitted = self._worker.submit(self.store.run_noting, work)
+        submitted.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._worked, done))
+        value, _, _ = await asyncio.wrap_future(submitted)
         return value
 
+    def _worked(self, done: Future[Any]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._watch(error)
+            return
+        _, notes, queued = done.result()
+        self._publish(notes, queued)
+
     async def read(self, work: Work[T]) -> T:
-        """Read from a snapshot on a reader thread."""
-        return await self._loop.run_in_executor(self._readers, self.store.read, work)
+        """Read from a snapshot on a reader thread. One that holds its snapshot for over a second is logged."""
+        return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    def _read(self, work: Work[T]) -> T:
+        began = time.monotonic()
+        try:
+            return self.store.read(work)
+        finally:
+            took = time.monotonic() - began
+            if took > READ_WITHIN:
+                # What was committed since then cannot leave the WAL before it ends.
+                log.warning("a read took %.1f s: %s", took, getattr(work, "__qualname__", work))
 
     def _commit_next(self) -> None:
         if not self._waiting:
@@ -208,11 +228,12 @@ class Database:
             await asyncio.sleep(_FULL_PROBE)
             try:
                 await self._loop.run_in_executor(self._worker, self.store.probe)
-            except StoreFull:
-                continue
-            except BaseException as error:  # noqa: BLE001 - a probe only finds out; the next write tells
+            except StoreBroken as error:
                 self._watch(error)
                 return
+            except Exception as error:  # noqa: BLE001 - still full, or busy: asked again, or nobody ever would
+                log.debug("the disk is held to be full: %s", error)
+                continue
             self.full = False
 
     async def _renew_lease(self) -> None:

@@ -6,6 +6,7 @@ psycopg 3 with fsync and synchronous_commit on. The store's file is 0600 in a di
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from storage import write_line
-from storage.failures import StoreRefused
+from storage.failures import SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, StoreRefused
 
 # Below it, two connections that commit and checkpoint at once can corrupt a WAL file (SQLite's WAL-reset defect).
 OLDEST_SQLITE = (3, 51, 3)
@@ -30,6 +31,14 @@ _READERS = 4
 # Whoever holds a lock must not hold everybody: the wait ends as busy, and a process that stands still lets go.
 _LOCK_WAIT = "2s"
 _STALLED = "30s"
+# A server that is gone without a word is given up after some ten seconds; what a store URL says itself goes first.
+_GONE_AFTER = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
 _LOCK_SUFFIX = ".serve-lock"
 _LINE_SUFFIX = ".write-line"
 _TURN = "turn"
@@ -62,7 +71,7 @@ def parse_url(url: str) -> URL:
     """A store URL with its driver filled in; StoreRefused for a database the gateway does not run on."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return parsed.set(drivername="postgresql+psycopg")
+        return parsed.set(drivername="postgresql+psycopg", query={**_GONE_AFTER, **parsed.query})
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed
     raise StoreRefused(f"store.url: {parsed.get_backend_name()} needs a file, or use postgresql://")
@@ -91,6 +100,7 @@ def database_file(url: URL) -> Path:
 def _sqlite(url: URL) -> Engines:
     path = database_file(url)
     _make_private(path)
+    _try_line(path.with_name(path.name + _LINE_SUFFIX))
     plain = URL.create("sqlite", database=str(path))
     arguments: dict[str, Any] = {"cached_statements": 1024, "check_same_thread": False, "timeout": 5.0}
     writer = create_engine(
@@ -129,6 +139,19 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
+def _try_line(line: Path) -> None:
+    """Make the writers' line, or say why nobody could ever write."""
+    try:
+        os.close(os.open(line, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR):
+            return  # the first write finds out, and may be tried again
+        raise StoreRefused(
+            f"{line} cannot be written to ({error.strerror}): writers of the store take turns by it. "
+            "Let the user who runs the gateway own it, on a file system that is not read-only"
+        ) from error
+
+
 def _refuse_open_to_others(path: Path, wanted: str) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
@@ -162,16 +185,31 @@ def _begin_immediate(connection: Connection) -> None:
         if _TURN not in connection.info:  # a connection that begins again still has its turn
             connection.info[_TURN] = write_line.enter(line, _TURN_WAIT)
     except write_line.OutOfTurn as error:
-        busy = pysqlite.OperationalError("database is locked")
-        busy.sqlite_errorcode = pysqlite.SQLITE_BUSY
-        raise OperationalError("BEGIN IMMEDIATE", None, busy) from error
+        raise _begin_failed("database is locked", SQLITE_BUSY) from error
+    except OSError as error:
+        code = _AS_SQLITE_SAYS.get(error.errno or 0, SQLITE_IOERR)
+        raise _begin_failed(f"{line.name}: {error.strerror}", code) from error
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+# What SQLite itself would say of its own files. Without descriptors or memory left it is a matter of waiting.
+_AS_SQLITE_SAYS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), SQLITE_FULL),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.EINTR), SQLITE_BUSY),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT), SQLITE_CANTOPEN),
+}
+
+
+def _begin_failed(text: str, code: int) -> OperationalError:
+    failure = pysqlite.OperationalError(text)
+    failure.sqlite_errorcode = code
+    return OperationalError("BEGIN IMMEDIATE", None, failure)
 
 
 def _end_turn(_connection: Any, record: Any) -> None:
     turn = record.info.pop(_TURN, None)
     if turn is not None:
-        os.close(turn)
+        write_line.leave(turn)
 
 
 def _begin_deferred(connection: Connection) -> None:
@@ -186,8 +224,8 @@ def _postgresql(url: URL) -> Engines:
     # statements see one snapshot, as on SQLite.
     reader = engine(_READERS, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     engines = Engines(url, engine(1), engine(1, pool_pre_ping=True), reader)
-    for writing in (engines.writer, engines.worker):
-        event.listen(writing, "connect", _prepare_postgresql)
+    for each in (engines.writer, engines.worker, engines.reader):
+        event.listen(each, "connect", _prepare_postgresql)
     return engines
 
 
@@ -233,18 +271,21 @@ class FileLock:
     def acquire(self) -> None:
         """Take the lock or raise StoreRefused at once."""
         _make_private(self._path.with_name(self._path.name.removesuffix(_LOCK_SUFFIX)))
-        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             raise StoreRefused(
                 f"another serve holds {self._path.name}: stop it, or use PostgreSQL for several processes"
             ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreRefused(f"{self._path} cannot be locked: {error.strerror}") from error
         self._descriptor = descriptor
 
     def release(self) -> None:
         """Give the lock back; without effect when it is not held."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            write_line.leave(self._descriptor)
             self._descriptor = None

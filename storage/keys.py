@@ -47,13 +47,16 @@ class NodeClaim:
     left_unclean: bool = False
 
 
+# The store's own clock, by database.
+STORE_MICROS = {
+    "postgresql": "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
+}
+
+
 def store_micros(connection: Connection) -> int:
     """The store's own clock, microseconds since the epoch: leases expire by it, not by any host's."""
-    if connection.dialect.name == "postgresql":
-        sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-    else:
-        sql = "SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
-    return int(connection.exec_driver_sql(sql).scalar_one())
+    return int(connection.exec_driver_sql(f"SELECT {STORE_MICROS[connection.dialect.name]}").scalar_one())
 
 
 def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClaim:
@@ -113,6 +116,9 @@ def _last_stored_ms(connection: Connection) -> int:
 def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease: timedelta) -> int | None:
     """Extend the lease and the reservation in one statement; None when another process holds the node now."""
     below_ms = max(highest_ms, int(time.time() * 1000)) + _milliseconds(RESERVE)
+    if connection.dialect.name == "postgresql":
+        # Whoever takes our lanes holds this row meanwhile: what the clock said before the wait would not be true.
+        connection.execute(text("SELECT id FROM nodes WHERE id = :id FOR UPDATE"), {"id": claim.node})
     now = store_micros(connection)
     # A lease that lapsed stays lapsed where another process may have taken our lanes since. SQLite's file lock keeps
     # every other holder away, so a machine that slept goes on.
@@ -173,6 +179,12 @@ class KeyMaker:
     def highest_ms(self) -> int:
         """The millisecond of the latest key."""
         return self._ms
+
+    def go_on_with(self, claim: NodeClaim) -> None:
+        """Make keys of another claim from now on; they begin above all that were made."""
+        with self._lock:
+            self.claim, self.below_ms = claim, claim.below_ms
+            self._ms, self._number = max(self._ms + 1, claim.from_ms), -1
 
     def __call__(self) -> int:
         with self._lock:

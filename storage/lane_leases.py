@@ -68,7 +68,7 @@ def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: boo
     ).one()
     held_by_another = before.lease_token not in (None, token)
     holder = _holder(session, before) if held_by_another else None
-    if holder is not None and not alone and holder.lease_until > store_micros(session.connection()):
+    if holder is not None and not alone and not _has_ended(session, holder):
         return None
     session.execute(
         text("UPDATE lanes SET lease_node = :node, lease_token = :token, state = 'sending' WHERE lane = :lane"),
@@ -82,6 +82,20 @@ def lease_lane(session: Session, lane: str, node: int, token: int, *, alone: boo
         before.last_failure,
         _ended(session, before, holder, alone=alone),
     )
+
+
+def _has_ended(session: Session, holder: Row[Any]) -> bool:
+    """Whether the holder's lease is over, and nothing that it wrote under it is still on its way to its commit."""
+    if holder.lease_until > store_micros(session.connection()):
+        return False
+    if session.get_bind().dialect.name != "postgresql":
+        return True
+    # It leaves its batch's id on this row last of all: the lock waits for that commit, and keeps out the next one.
+    lease_until = session.scalar(
+        text("SELECT lease_until FROM nodes WHERE id = :id AND boot_id = :boot_id FOR SHARE"),
+        {"id": holder.id, "boot_id": holder.boot_id},
+    )
+    return lease_until is None or int(lease_until) <= store_micros(session.connection())
 
 
 def _ended(session: Session, lane: Row[Any], holder: Row[Any] | None, *, alone: bool) -> Ended | None:

@@ -5,9 +5,9 @@ Commands use it as it is; the service wraps it in `storage.database.Database`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,19 +16,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from storage.batch import apply_units
+from storage.batch_ids import BatchIds, Series
 from storage.effects import Applied, Enqueue, Note, Unit
 from storage.engines import Engines, open_engines
-from storage.failures import Failure, StoreBroken, StoreBusy, StoreFull, classify
+from storage.failures import Failure, StoreBroken, classify, raise_trouble
 from storage.keys import KeyMaker, NodeClaim, claim_node, lease_token, release_node, renew_node
 from storage.schema import ensure_schema
+from storage.tries import BUSY_FOR_AT_MOST, Tries
 
 T = TypeVar("T")
 Work = Callable[[Session], T]
 
 NODE_LEASE = timedelta(seconds=30)
-NOTIFY_CHANNEL = "naccs_gateway"
-BUSY_FOR_AT_MOST = 2.0  # seconds a batch or a unit of work is tried again
-_PAUSE = 0.02
 
 
 class StaleUnit(Exception):
@@ -42,12 +41,16 @@ class StaleUnit(Exception):
 class Store:
     """An opened store with a claimed node. Not for use by two threads at once; `read` excepted."""
 
-    def __init__(self, engines: Engines, claim: NodeClaim, lease_ends_at: float) -> None:
+    def __init__(
+        self, engines: Engines, owner: str, claim: NodeClaim, lease_ends_at: float, lease: timedelta = NODE_LEASE
+    ) -> None:
         self.engines = engines
-        self.claim = claim
         self.new_key = KeyMaker(claim)
+        self._owner = owner
+        self._lease = lease
         # Counted from before the store was asked, so that it never ends later here than there.
         self.lease_ends_at = lease_ends_at
+        self._ids = None if engines.on_sqlite else BatchIds(engines.worker, self.new_key, Series.WORK)
 
     @classmethod
     def open(cls, url: str, owner: str, *, lease: timedelta = NODE_LEASE) -> Store:
@@ -60,7 +63,12 @@ class Store:
         except BaseException:
             engines.dispose()
             raise
-        return cls(engines, claim, lease_ends_at)
+        return cls(engines, owner, claim, lease_ends_at, lease)
+
+    @property
+    def claim(self) -> NodeClaim:
+        """The node this process holds."""
+        return self.new_key.claim
 
     @property
     def lease_token(self) -> int:
@@ -68,8 +76,26 @@ class Store:
         return lease_token(self.claim.node, self.claim.boot_id)
 
     def run(self, work: Work[T]) -> T:
-        """One unit of work in one transaction; it is run again when the store is busy, for two seconds."""
+        """One unit of work in one transaction; it is run again when the store is busy, for two seconds.
+
+        A command that waited for an answer longer than its node's lease goes on with another node.
+        """
+        self._hold_a_node()
         return self.run_noting(work)[0]
+
+    def _hold_a_node(self) -> None:
+        """A service renews its lease by the clock; a command when it is about to use it."""
+        now = time.monotonic()
+        remaining = self.lease_ends_at - now
+        if remaining > self._lease.total_seconds() / 2:
+            return
+        if remaining > 0:
+            with contextlib.suppress(StoreBroken):
+                self.renew(self._lease)
+                return
+        claim = run_transaction(self.engines, lambda connection: claim_node(connection, self._owner, self._lease))
+        self.new_key.go_on_with(claim)
+        self.lease_ends_at = now + self._lease.total_seconds()
 
     def run_noting(self, work: Work[T]) -> tuple[T, list[Note], list[tuple[Enqueue, int]]]:
         """`run`, with the notes and queued recipients the work left for subscribers."""
@@ -79,16 +105,20 @@ class Store:
                 session.info.update(new_key=self.new_key, notes=[], queued=[])
                 value = work(session)
                 session.flush()
-                if not self.engines.on_sqlite:
-                    connection.exec_driver_sql(f"NOTIFY {NOTIFY_CHANNEL}, '{self.lease_token}'")
                 return value, session.info["notes"], session.info["queued"]
 
-        return run_transaction(self.engines, in_session)
+        return run_transaction(self.engines, in_session, self._ids)
 
     def read(self, work: Work[T]) -> T:
-        """Read on a connection of its own, from one snapshot; nothing it does is kept."""
-        with self.engines.reader.connect() as connection, Session(bind=connection) as session:
-            return work(session)
+        """Read on a connection of its own, from one snapshot; nothing it does is kept. StoreBusy, as of writing."""
+        try:
+            with self.engines.reader.connect() as connection, Session(bind=connection) as session:
+                return work(session)
+        except DBAPIError as error:
+            failure = classify(error)
+            if failure in (Failure.BUSY, Failure.CONNECTION_LOST):
+                raise_trouble(failure, error)
+            raise
 
     def probe(self) -> None:
         """Write something small: StoreFull as long as the disk has no space."""
@@ -123,7 +153,7 @@ class Store:
             self.engines.dispose()
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(url: str, owner: str = "command") -> Iterator[Store]:
     """A store for the length of a command."""
     store = Store.open(url, owner)
@@ -133,31 +163,32 @@ def opened(url: str, owner: str = "command") -> Iterator[Store]:
         store.close()
 
 
-def run_transaction(engines: Engines, work: Callable[[Connection], T]) -> T:
-    """Run `work` in one transaction of the worker engine and commit it, trying again while the store is busy."""
-    give_up_at = time.monotonic() + BUSY_FOR_AT_MOST
+def run_transaction(engines: Engines, work: Callable[[Connection], T], ids: BatchIds | None = None) -> T:
+    """Run `work` in one transaction of the worker engine and commit it, trying again while the store is busy.
+
+    With `ids` it is never done twice: after a lost connection the commit is looked for. Without, it must do no harm
+    when it is.
+    """
+    tries = Tries(BUSY_FOR_AT_MOST)
+    if ids is not None:
+        ids.begin()
     while True:
+        ready: list[T] = []  # the answer, once nothing but the commit is missing
         try:
             with engines.worker.begin() as connection:
-                return work(connection)
+                value = work(connection)
+                if ids is not None:
+                    ids.sign(connection)
+                ready.append(value)
         except DBAPIError as error:
             failure = classify(error)
-            again = failure in (Failure.BUSY, Failure.CONNECTION_LOST)
-            if again and time.monotonic() < give_up_at:
-                time.sleep(_PAUSE)
-                continue
-            raise_trouble(failure, error)
-            raise
-
-
-def raise_trouble(failure: Failure, error: DBAPIError) -> None:
-    """Raise the trouble a failure means to callers; return when it is the statement's own."""
-    if failure in (Failure.BUSY, Failure.CONNECTION_LOST):
-        raise StoreBusy(str(error.orig)) from error
-    if failure is Failure.FULL:
-        raise StoreFull(str(error.orig)) from error
-    if failure is Failure.INPUT_OUTPUT:
-        raise StoreBroken(str(error.orig)) from error
+            if failure is Failure.CONNECTION_LOST and ready and ids is not None:
+                if ids.was_committed():
+                    return ready[0]
+                tries.found_absent()
+            tries.again_or_raise(failure, error)
+        else:
+            return value
 
 
 def new_key(session: Session) -> int:

@@ -18,7 +18,8 @@ class Node(Base):
     boot_id: Mapped[int] = mapped_column(KeyType)  # another number for each claim
     lease_until: Mapped[Instant]
     keys_below_ms: Mapped[int] = mapped_column(KeyType)  # every key made so far is of an earlier millisecond
-    last_batch: Mapped[int] = mapped_column(KeyType, default=0)  # tells a lost COMMIT reply apart
+    # Tells a lost COMMIT reply apart: the id of the last batch, and above its 31 bits that of the last unit of work.
+    last_batch: Mapped[int] = mapped_column(KeyType, default=0)
 
 
 class ClockOffset(Base):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -24,7 +23,7 @@ from storage.engines import database_file
 from storage.failures import StoreBroken, StoreBusy, StoreFull
 from storage.mail_queue import Origin, enqueue
 from storage.models import Mail, Node, Recipient
-from storage.store import Store
+from storage.store import Store, run_transaction
 from tests.storage.units import accepted, handled, outbound
 
 
@@ -137,7 +136,10 @@ async def test_work_that_raises_leaves_nothing(store_url: str, now: datetime) ->
         assert await database.read(lambda s: set(s.scalars(select(Node.owner)))) == {"test"}
 
 
-async def test_a_commit_of_another_process_is_noticed(store_url: str, now: datetime) -> None:
+async def test_a_commit_of_another_process_is_noticed(
+    store_url: str, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "_LOOK_EVERY", 3600.0)  # it is told of by a notification, or not at all
     async with running(store_url) as database:
         noticed = asyncio.Event()
         database.subscribe("foreign", lambda _: noticed.set())
@@ -153,32 +155,38 @@ async def test_a_commit_of_another_process_is_noticed(store_url: str, now: datet
 
 
 @contextmanager
-def locked(url: str, seconds: float) -> Iterator[None]:
-    """A foreign writer that holds the SQLite file."""
+def locked(url: str, seconds: float = 600.0) -> Iterator[None]:
+    """A foreign writer that holds the SQLite file so long, at most to the end of the block."""
     file = database_file(Store.open(url, "test").engines.url)
-    ready = threading.Event()
+    ready, enough = threading.Event(), threading.Event()
 
     def hold() -> None:
         connection = pysqlite.connect(str(file), isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
         ready.set()
-        time.sleep(seconds)
+        enough.wait(seconds)
         connection.execute("ROLLBACK")
         connection.close()
 
     thread = threading.Thread(target=hold)
     thread.start()
     ready.wait()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
-async def test_a_locked_store_is_tried_again_then_temporary_trouble(store_url: str, now: datetime) -> None:
+async def test_a_locked_store_is_tried_again_then_temporary_trouble(
+    store_url: str, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(store_url) as database:
-        with locked(store_url, 0.7):
+        with monkeypatch.context() as patient, locked(store_url, 0.7):
+            patient.setattr(committer, "BUSY_FOR_AT_MOST", 60.0)
             assert await database.apply(accepted(database.new_key, now)[1]) == Applied()
-        with locked(store_url, 6.5):
+        with locked(store_url):
             with pytest.raises(StoreBusy):
                 await database.apply(accepted(database.new_key, now)[1])
             assert not database.broken.done()
@@ -198,7 +206,7 @@ async def test_a_full_disk_is_told_probed_and_recovers(store_url: str, now: date
         await asyncio.to_thread(
             database.store.run, lambda s: s.execute(text("PRAGMA max_page_count=1000000")).scalar_one()
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while database.full:  # noqa: ASYNC110 - the probe has no event to wait for
                 await asyncio.sleep(0.05)
         assert await database.apply(accepted(database.new_key, now)[1]) == Applied()
@@ -259,7 +267,7 @@ async def test_a_connection_lost_inside_commit_is_decided_by_the_batch_number(st
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 async def test_a_process_that_lost_its_node_writes_nothing(store_url: str, now: datetime) -> None:
     database = Database(Store.open(store_url, "test"))
-    await database.run(lambda s: s.execute(text("UPDATE nodes SET boot_id = boot_id + 1")))
+    run_transaction(database.store.engines, lambda c: c.execute(text("UPDATE nodes SET boot_id = boot_id + 1")))
     with pytest.raises(StoreBroken):
         await database.apply(accepted(database.new_key, now)[1])
     assert mails(database.store) == 0
@@ -283,7 +291,7 @@ async def test_whoever_holds_a_lock_holds_the_group_commit_for_two_seconds_only(
         with psycopg.connect(url) as stalled:
             stalled.execute("LOCK TABLE mails")
             with pytest.raises(StoreBusy):
-                await asyncio.wait_for(database.apply(accepted(database.new_key, now)[1]), 10)
+                await asyncio.wait_for(database.apply(accepted(database.new_key, now)[1]), 30)
         assert await database.apply(accepted(database.new_key, now)[1]) == Applied()
 
 
@@ -295,8 +303,9 @@ async def test_without_notifications_foreign_commits_are_looked_for_all_the_same
     async with running(store_url) as database:
         looks: list[object] = []
         database.subscribe("foreign", looks.append)
-        await asyncio.sleep(1.5)
-        assert len(looks) >= 3
+        async with asyncio.timeout(30):
+            while len(looks) < 3:  # noqa: ASYNC110 - nothing announces a look
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
@@ -311,5 +320,5 @@ async def test_a_subscriber_that_fails_keeps_nobody_from_the_answer_to_a_commit(
         database.subscribe("spoken", heard.append)
         notes = (Note("spoken", 1),)
         units = [replace(accepted(database.new_key, now)[1], notes=notes) for _ in range(3)]
-        outcomes = await asyncio.wait_for(asyncio.gather(*map(database.apply, units)), 10)
+        outcomes = await asyncio.wait_for(asyncio.gather(*map(database.apply, units)), 30)
         assert (outcomes, heard) == ([Applied()] * 3, [1, 1, 1])

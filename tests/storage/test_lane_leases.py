@@ -37,7 +37,7 @@ def test_what_is_younger_than_the_holders_lease_was_not_in_flight(store: Store, 
     store.renew(timedelta(milliseconds=-1))
     taken = lease(other)
     assert taken.head_in_doubt
-    assert taken.doubts(key_at(other, datetime.now(UTC) - timedelta(seconds=5)))
+    assert taken.doubts(key_at(other, datetime.now(UTC) - timedelta(minutes=1)))
     assert not taken.doubts(key_at(other, datetime.now(UTC) + timedelta(seconds=1)))
 
 
