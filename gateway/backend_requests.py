@@ -8,6 +8,7 @@ the store decide both, not this process's memory.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -114,7 +115,14 @@ class RequestLane(Lane):
             notes=with_it.notes,
             size=with_it.size,
         )
-        if await self._committed(held, State.DELIVERED, reply, whole):
+        # Where the unit is the execution itself, it must not be written late; what was sent must be written whenever.
+        give_up = None if unit is None else partial(self.is_over, held)
+        try:
+            taken = await self._committed(held, State.DELIVERED, reply, whole, give_up)
+        except Exception:
+            item.attempts -= 1
+            raise
+        if taken:
             held.claimed = True
             return LEFT
         item.attempts -= 1
@@ -285,11 +293,14 @@ class RequestLane(Lane):
 
     # --- writing ---
 
-    async def _committed(self, held: Held, state: State, reply: str, unit: Unit) -> bool:
-        """Whether the store took the unit; tried until it is either taken or stale."""
-        if isinstance(await self._until_written(unit), Stale):
+    async def _committed(
+        self, held: Held, state: State, reply: str, unit: Unit, give_up: Callable[[], bool] | None = None
+    ) -> bool:
+        """Whether the store took the unit; tried until it is either taken or stale, or `give_up` says so."""
+        if isinstance(await self._until_written(unit, give_up), Stale):
             log.warning("lane %s: outcome of recipient %s is stale", self.name, held.item.outbound.recipient_id)
             return False
+        held.item.is_written()
         self._log(held, state, reply)
         return True
 

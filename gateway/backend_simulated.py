@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backend_parts import LEFT, Held, Next
+from gateway.backend_parts import AT_ONCE, LEFT, Held, Next
 from gateway.backend_reads import EndpointRow
 from gateway.failures import FailureClass, Stage, peer_words
 from gateway.lane_holder import Attempt, HandOver, log
@@ -44,6 +44,8 @@ class SimulatedRoute:
         except Exception as error:  # noqa: BLE001 - three of them park the request, and the log has each
             log.warning("recipient %s was not handed over", outbound.recipient_id, exc_info=True)
             return await self._failed(held, f"{type(error).__name__}: {error}")
+        if self._lane.is_over(held):
+            return AT_ONCE  # what was worked out is thrown away, and the next look answers
         return await self._lane.handed_over(held, "", Unit(inserts=inserts, notes=notes, size=len(content)))
 
     async def _failed(self, held: Held, reason: str) -> Next:

@@ -11,7 +11,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
+from typing import TypedDict
 
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
@@ -71,6 +73,13 @@ def _look_through(session: Session, *, lane: str, known: Mapping[int, Outbound],
         found.renewed += [row for row in page if row.recipient_id in known and row != known[row.recipient_id]]
         after = page[-1].sequence if page else 0
     return found
+
+
+class _Clocks(TypedDict):
+    """The monotonic clock and the wall clock, read at once."""
+
+    now: float
+    wall: datetime
 
 
 def _told(error: Exception) -> str:
@@ -206,17 +215,21 @@ class Lane:
     async def _scan(self) -> None:
         order = self.order
         order.begin_scan(self._shared.generation)
-        work = partial(_look_through, lane=self.name, known=order.known, limit=order.window)
+        known = order.known
+        work = partial(_look_through, lane=self.name, known=known, limit=order.window)
         try:
             found = await self._shared.database.read(work)
             for row in found.renewed:
-                order.renewed(row, now=self._loop.time(), wall=self._shared.clock.now())
+                order.renewed(row, instead_of=known[row.recipient_id], **self._clocks())
             self._scanned(found.rows, complete=found.complete)
         finally:
             order.end_scan()
 
     def _scanned(self, rows: list[Outbound], *, complete: bool) -> None:
-        self.order.scanned(rows, complete=complete, now=self._loop.time(), wall=self._shared.clock.now())
+        self.order.scanned(rows, complete=complete, **self._clocks())
+
+    def _clocks(self) -> _Clocks:
+        return {"now": self._loop.time(), "wall": self._shared.clock.now()}
 
     async def _still_waits(self, item: Waiting) -> bool:
         """Whether the store still has it queued at its place; asked once after another process has committed."""
@@ -238,7 +251,7 @@ class Lane:
                 continue
             item.generation = generation
             if row != item.outbound:
-                self.order.renewed(row, now=self._loop.time(), wall=self._shared.clock.now())
+                self.order.renewed(row, instead_of=item.outbound, **self._clocks())
             remaining.append(item)
         return remaining
 
@@ -301,10 +314,12 @@ class Lane:
             log.warning("lane %s: outcome of recipient %s is stale", self.name, outbound.recipient_id)
             self._leased = self._leased and outcome.reason != "state"
             return outcome
+        item.is_written()
         maillog.attempted(outbound.mail_id, self.name, outbound.rcpt_to, state, reply)
         return None
 
-    async def _until_written(self, unit: Unit) -> Applied | Stale:
+    async def _until_written(self, unit: Unit, give_up: Callable[[], bool] | None = None) -> Applied | Stale:
+        """What the store made of a unit that must be written; once `give_up` says so, the trouble is raised."""
         pause = 0.1
         self.unwritten += 1
         while True:
@@ -314,7 +329,10 @@ class Lane:
                 return written  # noqa: TRY300 - the loop has no other way out
             except StoreBroken:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it was, the outcome must be written
+            except Exception as error:
                 log.warning("lane %s waits, its outcome was not written: %s", self.name, _told(error))
+                if give_up is not None and give_up():
+                    self.unwritten -= 1
+                    raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_WRITE_PAUSE)

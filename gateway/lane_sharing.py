@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,8 +31,8 @@ class Gone:
     reason: str
 
 
-Where = Callable[[str, Outbound], Target | Gone | None]
-"""The server that a lane's mail goes to as of now; Gone or None when its terminal has none any more."""
+Where = Callable[[str, Outbound], Awaitable[Target | Gone]]
+"""The server that a lane's mail goes to as of now; Gone when its terminal has none any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -89,6 +89,10 @@ class Waiting:
     attempts: int
     in_doubt: int
     tries: int = 0  # in this process, that got as far as RCPT
+
+    def is_written(self) -> None:
+        """The store has its counts and due time as they are here: they are nobody else's change."""
+        self.outbound = replace(self.outbound, attempts=self.attempts, in_doubt=self.in_doubt, due_at=self.due_at)
 
 
 class LaneOrder:
@@ -193,10 +197,13 @@ class LaneOrder:
         """When it is due on the monotonic clock; a wall clock that was set back holds nothing for long."""
         return now + min(self._longest_wait, max(0.0, (row.due_at - wall).total_seconds()))
 
-    def renewed(self, row: Outbound, *, now: float, wall: datetime) -> None:
-        """A mail in memory was changed in the store by somebody else: it is still queued, and this is its row."""
+    def renewed(self, row: Outbound, *, instead_of: Outbound, now: float, wall: datetime) -> None:
+        """A mail in memory was changed in the store by somebody else: it is still queued, and this is its row.
+
+        `instead_of` is what was known when the store was read; an outcome written since then makes the row an old one.
+        """
         waiting = self._known.get(row.recipient_id)
-        if waiting is None:
+        if waiting is None or waiting.outbound is not instead_of:
             return
         waiting.outbound = row
         waiting.attempts, waiting.in_doubt = row.attempts, row.in_doubt

@@ -23,13 +23,22 @@ class Routes:
             host=smarthost.host, port=smarthost.port, protocol=Protocol.ESMTP, tls=Tls(str(smarthost.tls))
         )
 
-    def where(self, lane: str, outbound: Outbound) -> Target | Gone | None:
+    async def where(self, lane: str, outbound: Outbound) -> Target | Gone:
         """The server for a mail of that lane.
 
         A mail belongs to the address row it was bound to: another row with the same address is another owner's.
+        Nothing is gone, nor any mail sent that was queued by a newer map, before the store was asked for its map.
         """
         if lane.startswith("smarthost:"):
             return self._smarthost
+        if (outbound.map_version or 0) <= self._map.view.version:
+            found = self._by_map(lane, outbound)
+            if isinstance(found, Target):
+                return found
+        await self._map.refresh()
+        return self._by_map(lane, outbound)
+
+    def _by_map(self, lane: str, outbound: Outbound) -> Target | Gone:
         binding = self._map.view.binding_of_row(outbound.rcpt_to.lower(), outbound.address_id)
         if binding is None or not binding.applies(jst_date(self._clock.now())):
             return Gone(f"{outbound.rcpt_to} is not bound to this terminal today")

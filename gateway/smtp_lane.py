@@ -202,9 +202,7 @@ class SmtpLane(Lane):
                 return
             outbound = item.outbound
             wire = outbound.wire_bytes(content)
-            target = self._shared.where(self.name, outbound)
-            if target is None:
-                target = Gone("its binding is no longer effective")
+            target = await self._shared.where(self.name, outbound)
             result = target if isinstance(target, Gone) else await self._try(target, outbound, wire)
         except Unsendable as poison:
             await self._park(item, str(poison))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from math import inf
+from typing import Any, Self
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from gateway.backend_endpoints import Endpoint
+from gateway.backend_lane import BackendLane
 from gateway.backend_parts import BackendLaneSettings, BackendParts
+from gateway.backend_smtp import SmtpRoute
 from gateway.lane_holder import Effects, Gone
 from gateway.smtp_out import Target, TimeLimits
 from handlers.naccs.handover_mail import HandoverMail
@@ -33,17 +37,18 @@ from storage.mail_queue import Origin, Outbound, hash_of, mail_inserts
 from storage.models import MailContent, Recipient, Request
 from storage.states import Direction, State
 from tests.fakes.in_house_server import RecordingServer, until
-from tests.gateway.delivering import CENTER, Process
+from tests.gateway.delivering import CENTER, PATIENCE, Process
 
 BACKEND = "backend"
 BACKEND_ADDRESS = "BACKEND@SMTP.CENTER.EXAMPLE"
 TERMINAL = "terminal:60001S"
 QUICK: dict[str, Any] = {
-    "request_life": 30.0,
+    # Longer than any test: a life is ended by moving the clock, a silent server by cutting its connection.
+    "request_life": 300.0,
+    "limits": TimeLimits(connect=600, command=600, block=600, dot=600),
     "probe_every": 0.05,
     "switch_after": 0.2,
     "switch_back_after": 0.2,
-    "limits": TimeLimits(connect=2, command=2, block=2, dot=2),
 }
 HEADER = b"From: a\r\n\r\n"
 
@@ -61,7 +66,10 @@ def body_of(mail: bytes) -> bytes:
 
 
 class BackendProcess(Process):
-    """One process with the lane towards the backend, and what it would tell terminals and operators."""
+    """One process with the lane towards the backend, and what it would tell terminals and operators.
+
+    Without `idle_probes` a server without a backup is not probed before it failed: what it does next, a request meets.
+    """
 
     def __init__(
         self,
@@ -71,8 +79,10 @@ class BackendProcess(Process):
         *,
         simulator: HandOver | None = None,
         backend: dict[str, Any] | None = None,
+        idle_probes: bool = False,
         **options: Any,
     ) -> None:
+        self._unprobed = simulator is None and backup is None and not idle_probes
         self.map_version: int | None = None
         self.refreshed = 0
         self.answerable = True
@@ -93,6 +103,31 @@ class BackendProcess(Process):
         super().__init__(url, backend=parts, **options)
         self.targets[TERMINAL] = Gone("no test looks at the terminal")
         self.life = settings.request_life
+
+    async def start(self) -> Self:
+        await super().start()
+        if self._unprobed:
+            self.active_endpoint.probe_at = inf
+        return self
+
+    @property
+    def backend_lane(self) -> BackendLane:
+        """The lane, as this process works it."""
+        lane = self.delivery._lane(BACKEND)
+        assert isinstance(lane, BackendLane)
+        return lane
+
+    @property
+    def smtp_route(self) -> SmtpRoute:
+        """The lane's way to a backend that speaks SMTP."""
+        route = self.backend_lane._route
+        assert isinstance(route, SmtpRoute)
+        return route
+
+    @property
+    def active_endpoint(self) -> Endpoint:
+        """The endpoint in use."""
+        return self.smtp_route._endpoints.active
 
     def _refuse(self, outbound: Outbound, content: bytes, code: str, now: datetime) -> Unit | None:
         """The gateway's own answer, as small as one can be."""
@@ -208,11 +243,20 @@ class BackendProcess(Process):
 
         return [bytes(answer).rstrip(b"\r\n") for answer in await self.database.read(work)]
 
+    def ages(self, seconds: float | None = None) -> None:
+        """So much time passes on the wall clock; the whole life of a request where nothing is said."""
+        self.clock.offset += timedelta(seconds=self.life + 1 if seconds is None else seconds)
+
+    async def flush_backend(self) -> None:
+        """An operator asks for everything to be tried at once."""
+        await self.execute("UPDATE lanes SET flushed_at = :now WHERE lane = 'backend'", now=to_micros(self.clock.now()))
+        await self.control.refresh()
+
     async def state(self, recipient_id: int) -> str:
         """The state of a hand-over."""
         return (await self.row(recipient_id)).state
 
-    async def becomes(self, recipient_id: int, state: str, seconds: float = 5.0) -> None:
+    async def becomes(self, recipient_id: int, state: str, seconds: float = PATIENCE) -> None:
         """Wait until a hand-over is in that state."""
         await self._until(lambda row: row.state == state, recipient_id, seconds)
 
@@ -224,16 +268,6 @@ class BackendProcess(Process):
         async with asyncio.timeout(seconds):
             while not condition(await self.row(recipient_id)):  # noqa: ASYNC110 - nothing announces a row
                 await asyncio.sleep(0.005)
-
-    async def dies(self) -> None:
-        """End like a killed process: nothing is written any more, nothing is given back."""
-        self.delivery._shared.stopping = True
-        tasks = [task for lane in self.delivery._lanes.values() for task in lane.tasks()]
-        for task in (*tasks, *self.delivery._tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, *self.delivery._tasks, return_exceptions=True)
-        await self.control.stop()
-        await self.database.close()
 
 
 __all__ = ["BACKEND", "BackendProcess", "body_of", "until"]

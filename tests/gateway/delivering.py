@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any, Self
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -23,7 +26,7 @@ from storage.mail_queue import Origin, Outbound, Secret, hash_of, mail_inserts
 from storage.models import Attempt, Lane, Recipient
 from storage.states import Direction, State
 from storage.store import Store, note
-from tests.fakes.in_house_server import RecordingServer, until
+from tests.fakes.in_house_server import Dialogue, InHouseServer, RecordingServer, until
 
 CENTER = "NACCS@SMTP.CENTER.EXAMPLE"
 IN_HOUSE = "3A0001@SMTP.TST01.CENTER.EXAMPLE"
@@ -35,9 +38,12 @@ BRISK: dict[str, Any] = {
     "notice_retry_first": 0.2,
     "notice_retry_max": 0.4,
     "scan_every": 0.5,
-    "terminal_limits": TimeLimits(connect=5, command=5, block=5, dot=5),
-    "smarthost_limits": TimeLimits(connect=5, command=5, block=5, dot=5),
+    # No test waits for them to run out, and a machine that stands still for a while does not make them.
+    "terminal_limits": TimeLimits(connect=600, command=600, block=600, dot=600),
+    "smarthost_limits": TimeLimits(connect=600, command=600, block=600, dot=600),
 }
+PATIENCE = 30.0
+"""Seconds a test waits for what must happen; it costs nothing where it does."""
 
 
 async def takes_nothing(_outbound: Outbound, _content: bytes) -> tuple[tuple[Insert, ...], tuple[Note, ...]]:
@@ -58,8 +64,47 @@ SILENT_BACKEND = BackendParts(
 )
 
 
+class HeldDialogue(Dialogue):
+    """One connection to a server that keeps replies back."""
+
+    server: HoldingServer
+
+    async def push(self, status: str | bytes) -> None:
+        text = status.decode() if isinstance(status, bytes) else status
+        verb = self.server.last_verb(self)
+        await self.server.let_go("DOT" if verb == "DATA" and not text.startswith("354") else verb)
+        await super().push(status)
+
+
+class HoldingServer(InHouseServer):
+    """Keeps its replies to a verb back for as long as it is told, so that what happens meanwhile surely does."""
+
+    dialogue = HeldDialogue
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[str, asyncio.Event] = {}
+
+    @contextmanager
+    def holding(self, verb: str) -> Iterator[None]:
+        """Nobody gets a reply to the verb in here; `DOT` is the reply to the mail."""
+        event = self._held[verb] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._held[verb]
+            event.set()
+
+    async def let_go(self, verb: str) -> None:
+        """Wait until a reply to the verb may be given."""
+        if verb in self._held:
+            await self._held[verb].wait()
+
+
 class Process:
     """`targets` says where each lane leads; change it as you like."""
+
+    made: ClassVar[list[Process]] = []
 
     def __init__(
         self,
@@ -71,7 +116,8 @@ class Process:
         guard: ClockGuard | None = None,
         **settings: Any,
     ) -> None:
-        self.targets: dict[str, Target | Gone | None] = {}
+        self.loop = asyncio.get_running_loop()
+        self.targets: dict[str, Target | Gone] = {}
         self.clock = Clock()
         self.database = Database(Store.open(url, "serve", lease=timedelta(seconds=lease)))
         if renew:
@@ -79,23 +125,61 @@ class Process:
         self.control = LaneControl(self.database, self.clock)
         self.delivery = Delivery(
             self.database,
-            lambda lane, _outbound: self.targets[lane],
+            self._where,
             backend,
             self.clock,
             DeliverySettings(name="center.example", **{**BRISK, **settings}),
             control=self.control,
             guard=ClockGuard() if guard is None else guard,
         )
+        self.made.append(self)
+
+    async def _where(self, lane: str, _outbound: Outbound) -> Target | Gone:
+        return self.targets[lane]
 
     async def start(self) -> Self:
         await self.control.start()
         await self.delivery.start()
         return self
 
-    async def stop(self, grace: float = 5.0) -> None:
+    async def stop(self, grace: float = 20.0) -> None:
         await self.delivery.stop(grace)
         await self.control.stop()
         await self.database.close()
+        self.forget()
+
+    def forget(self) -> None:
+        """It has ended."""
+        if self in self.made:
+            self.made.remove(self)
+
+    async def dies(self) -> None:
+        """End like a killed process: nothing is written any more, nothing is given back."""
+        self.delivery._shared.stopping = True
+        tasks = [task for lane in self.delivery._lanes.values() for task in lane.tasks()]
+        for task in (*tasks, *self.delivery._tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, *self.delivery._tasks, return_exceptions=True)
+        await self.control.stop()
+        await self.database.close()
+        self.forget()
+
+    @classmethod
+    async def end_all(cls) -> None:
+        """End what a test that failed has left running, however it stands."""
+        left = [process for process in cls.made if process.loop is asyncio.get_running_loop()]
+        cls.made.clear()
+        for process in left:
+            for ends in (process.delivery.stop(0.0), process.control.stop(), process.database.close()):
+                with suppress(Exception):
+                    await asyncio.wait_for(ends, PATIENCE)
+
+    async def held_dead(self) -> None:
+        """Its lease ends now, for itself and for other processes, as after half a minute without a renewal."""
+        self.database.store.lease_ends_at = time.monotonic()
+        ended = text("UPDATE nodes SET lease_until = :now WHERE id = :node")
+        values = {"node": self.database.store.claim.node, "now": to_micros(datetime.now(UTC)) - 1}
+        await asyncio.to_thread(self.database.store.run, lambda session: session.execute(ended, values))
 
     def lead(self, lane: str, server: RecordingServer) -> None:
         """The lane leads to that server."""
@@ -175,8 +259,14 @@ class Process:
 
     async def attempted(self, recipient_id: int, times: int = 1) -> None:
         """Wait until so many tries of a recipient failed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(await self.attempts(recipient_id)) < times:  # noqa: ASYNC110 - nothing announces a row
+                await asyncio.sleep(0.02)
+
+    async def finished(self, recipient_id: int) -> None:
+        """Wait until a recipient has left its lane, however."""
+        async with asyncio.timeout(PATIENCE):
+            while (await self.row(recipient_id)).finished_at is None:  # noqa: ASYNC110 - nothing announces a row
                 await asyncio.sleep(0.02)
 
     async def lane(self, name: str = LANE) -> Lane:
@@ -208,7 +298,7 @@ class Process:
             lane=lane,
             at=to_micros(self.clock.now() - timedelta(seconds=ago)),
         )
-        await until(lambda: self.control.paused(lane))
+        await until(lambda: self.control.paused(lane), PATIENCE)
 
     async def resume(self, lane: str = LANE) -> None:
         """End the pause of a lane."""
@@ -227,11 +317,11 @@ class Process:
 
     async def down(self, failures: int = 1, lane: str = LANE) -> Lane:
         """Wait until the store has so many failures of the lane in a row."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (row := await self.lane(lane)).failures < failures:  # noqa: ASYNC110 - nothing announces a row
                 await asyncio.sleep(0.02)
             return row
 
-    async def idle(self, seconds: float = 10.0) -> None:
+    async def idle(self, seconds: float = PATIENCE) -> None:
         """Wait until nothing waits any more."""
         await until(self.delivery.idle, seconds)

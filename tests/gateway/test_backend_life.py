@@ -15,9 +15,13 @@ from gateway.smtp_out import Target
 from storage.columns import to_micros
 from storage.mail_queue import Outbound
 from tests.fakes.in_house_server import SILENCE, InHouseServer, until
-from tests.gateway.backend_process import BACKEND, BackendProcess, body_of
+from tests.gateway.backend_process import BackendProcess, body_of
+from tests.gateway.delivering import PATIENCE, HoldingServer
+from tests.gateway.test_health import held
 
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 NOWHERE = Target(host="127.0.0.1", port=1)
+LIFE = 300.0  # of a request, where nothing else is said: longer than any test
 
 
 class Steps:
@@ -91,18 +95,18 @@ async def test_a_result_that_another_process_commits_is_noticed(store_url):
         await process.becomes(first, "delivered")
         await held_back(process, second)
         await process.result(first, told=False)
-        began = time.monotonic()
-        await process.becomes(second, "delivered")
-        assert time.monotonic() - began < 2
+        await process.becomes(second, "delivered")  # long before the life of the first one ends
         await process.stop()
 
 
 async def test_an_outstanding_request_holds_its_address_for_its_life_only(store_url, simulated):
-    process = BackendProcess(store_url, simulator=simulated.hand_over, backend={"request_life": 0.6})
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
     await process.start()
-    first = await process.request(b"1")
-    await asyncio.sleep(0.3)
+    first = await process.request(b"1", age=LIFE * 2 / 3)
+    await process.becomes(first, "delivered")
     second = await process.request(b"2")
+    await held_back(process, second)
+    process.ages(LIFE / 2)
     await process.becomes(second, "delivered")
     assert await process.state(first) == "delivered"
     assert await process.answers() == []
@@ -136,13 +140,13 @@ async def test_what_another_process_knows_to_be_outstanding_counts(store_url, si
 
 async def test_a_result_that_comes_before_the_250_frees_the_address(tmp_path):
     tmp_path.chmod(0o700)
-    async with InHouseServer() as server:
-        server.behaviour.reply_after = 0.05
+    async with HoldingServer() as server:
         process = BackendProcess(f"sqlite:///{tmp_path / 'gateway.db'}", server)
         await process.start()
-        first, second = await process.requests(b"1", b"2")
-        await until(lambda: server.mails)
-        await process.result(first)
+        with server.holding("DOT"):
+            first, second = await process.requests(b"1", b"2")
+            await until(lambda: server.mails, PATIENCE)
+            await process.result(first)
         await process.becomes(second, "delivered")
         assert await process.state(first) == "delivered"
         await process.stop()
@@ -155,7 +159,7 @@ async def test_a_result_that_comes_before_the_250_frees_the_address(tmp_path):
 async def test_what_is_not_handed_over_in_its_life_is_answered_a0011_on_time(store_url, why):
     async with InHouseServer() as server:
         where: Any = NOWHERE if why == "down" else server
-        process = BackendProcess(store_url, where, backend={"request_life": 0.8})
+        process = BackendProcess(store_url, where)
         await process.start()
         if why == "paused":
             await pause(process)
@@ -164,12 +168,10 @@ async def test_what_is_not_handed_over_in_its_life_is_answered_a0011_on_time(sto
         if why == "outstanding":
             await process.becomes(await process.request(b"0"), "delivered")
         began = time.monotonic()
-        requests = await process.requests(b"1", b"2", b"3", age=0.3 if why != "outstanding" else 0.0)
-        if why == "outstanding":
-            await process.execute("UPDATE requests SET outstanding_until = 9e15 WHERE claimed_at IS NOT NULL")
+        requests = await process.requests(b"1", b"2", b"3", age=LIFE - 0.5)
         for request in requests:
             await process.becomes(request, "expired")
-        assert 0.4 < time.monotonic() - began < 1.7
+        assert 0.4 < time.monotonic() - began < PATIENCE
         assert sorted(await process.answers()) == [b"A0011 1", b"A0011 2", b"A0011 3"]
         assert not any([await process.claimed(request) for request in requests])
         assert [body_of(mail.content).rstrip() for mail in server.mails] == ([b"0"] if why == "outstanding" else [])
@@ -178,26 +180,27 @@ async def test_what_is_not_handed_over_in_its_life_is_answered_a0011_on_time(sto
 
 async def test_one_that_is_being_sent_for_long_keeps_no_other_from_its_answer(store_url):
     async with InHouseServer() as server:
-        process = BackendProcess(store_url, server, backend={"request_life": 0.6})
+        process = BackendProcess(store_url, server)
         await process.start()
-        await process.becomes(await process.request(b"0", awaited=False), "delivered")
         server.behaviour.next("DOT", SILENCE)
         slow = await process.request(b"slow")
-        await until(lambda: len(server.mails) == 2)
-        second = await process.request(b"2", age=0.4)
-        await process.becomes(second, "expired", 1.5)
+        await until(lambda: server.mails, PATIENCE)
+        second = await process.request(b"2", age=LIFE - 0.2)
+        await process.becomes(second, "expired")
         assert await process.answers() == [b"A0011 2"]
         assert await process.state(slow) == "queued"
         await process.stop(0.05)
 
 
 async def test_a_request_whose_life_ends_before_the_dot_does_not_arrive(store_url):
-    async with InHouseServer() as server:
-        process = BackendProcess(store_url, server, backend={"request_life": 0.5})
+    async with HoldingServer() as server:
+        process = BackendProcess(store_url, server)
         await process.start()
         await process.becomes(await process.request(b"0", awaited=False), "delivered")
-        server.behaviour.reply_after = 0.2
-        request = await process.request(b"slow")
+        with server.holding("DATA"):
+            request = await process.request(b"slow")
+            await until(lambda: len(server.lines("DATA")) == 2, PATIENCE)
+            process.ages()
         await process.becomes(request, "expired")
         assert await process.answers() == [b"A0011 slow"]
         assert not await process.claimed(request)
@@ -207,20 +210,20 @@ async def test_a_request_whose_life_ends_before_the_dot_does_not_arrive(store_ur
 
 
 async def test_what_follows_an_expired_request_does_not_wait_for_what_that_waited_for(store_url, simulated):
-    process = BackendProcess(store_url, simulator=simulated.hand_over, backend={"request_life": 2.0})
+    process = BackendProcess(store_url, simulator=simulated.hand_over)
     await process.start()
     await process.becomes(await process.request(b"1"), "delivered")
-    waiting = await process.request(b"2", age=1.6)
+    waiting = await process.request(b"2", age=LIFE - 0.3)
     behind = await process.request(b"3", awaited=False)
     await process.becomes(waiting, "expired")
-    await process.becomes(behind, "delivered", 0.5)
+    await process.becomes(behind, "delivered")  # long before the life of the first one ends
     assert simulated.taken == [b"1", b"<xml>3"]
     await process.stop()
 
 
 async def test_requests_past_their_life_at_a_start_are_answered_and_not_executed(store_url, simulated):
     process = BackendProcess(store_url, simulator=simulated.hand_over)
-    requests = [await process.request(b"%d" % number, address=number % 40, age=31.0) for number in range(80)]
+    requests = [await process.request(b"%d" % number, address=number % 40, age=LIFE + 1) for number in range(80)]
     await process.start()
     await process.idle()
     assert {await process.state(request) for request in requests} == {"expired"}
@@ -268,9 +271,9 @@ async def test_while_the_clock_is_not_trusted_nothing_expires_and_nothing_late_i
     process = BackendProcess(store_url, simulator=simulated.hand_over, backend={"request_life": 0.3}, guard=guard)
     await process.start()
     await pause(process)
-    request = await process.request(b"1")
     steps.ahead = 3600.0
     assert guard.suspended()
+    request = await process.request(b"1")
     await asyncio.sleep(0.5)
     await pause(process, end=True)
     await held_back(process, request)
@@ -302,7 +305,7 @@ async def test_a_movable_clock_ends_lives_at_once(store_url):
     await process.start()
     request = await process.request(b"1")
     await process.attempted(request)
-    process.clock.offset = timedelta(seconds=31)
+    process.ages()
     await process.becomes(request, "expired")
     await process.stop()
 
@@ -312,8 +315,8 @@ async def test_many_requests_of_a_dead_backend_are_all_answered_in_time(store_ur
     await process.start()
     requests = await asyncio.gather(*(process.request(b"%d" % n, address=n % 50) for n in range(600)))
     began = time.monotonic()
-    await until(lambda: len(process.delivery._lanes[BACKEND].order) == 0)
-    assert time.monotonic() - began < 3
+    await until(lambda: len(process.backend_lane.order) == 0, 2 * PATIENCE)
+    assert time.monotonic() - began < PATIENCE
     assert len(await process.answers()) == len(requests)
     attempts = [await process.attempts(request) for request in requests]
     assert sum(map(len, attempts)) <= 8  # one probe, not one per request
@@ -323,9 +326,7 @@ async def test_many_requests_of_a_dead_backend_are_all_answered_in_time(store_ur
 async def test_an_address_with_more_requests_than_the_window_holds_back_nobody_else(store_url, simulated):
     process = BackendProcess(store_url, simulator=simulated.hand_over)
     await process.start()
-    lane = process.delivery._lane(BACKEND)
-    assert lane is not None
-    lane.order.window = 10
+    process.backend_lane.order.window = 10
     requests = await asyncio.gather(*(process.request(b"%d" % n) for n in range(25)))  # the first has no result
     other = await process.request(b"other", address=2)
     await process.becomes(other, "delivered")
@@ -336,17 +337,18 @@ async def test_an_address_with_more_requests_than_the_window_holds_back_nobody_e
 
 async def test_a_clock_set_back_keeps_no_address_waiting_for_longer_than_a_life(store_url, simulated):
     steps = Steps()
-    options = {"simulator": simulated.hand_over, "backend": {"request_life": 1.0}, "guard": ClockGuard(wall=steps.wall)}
-    process = BackendProcess(store_url, **options)
+    process = BackendProcess(store_url, simulator=simulated.hand_over, guard=ClockGuard(wall=steps.wall))
     await process.start()
-    await process.becomes(await process.request(b"1"), "delivered")
+    first = await process.request(b"1")
+    await process.becomes(first, "delivered")
+    (address,) = lane_waits = process.backend_lane._outstanding
+    lane_waits[address] -= LIFE - 1  # all of its life but a second has passed
+    over_at = lane_waits[address]
     steps.ahead = -3600.0
     process.clock.offset = timedelta(hours=-1)
-    soon = await process.request(b"soon")
-    await held_back(process, soon)  # the life of the first one is not over yet
-    await asyncio.sleep(1.0)
     later = await process.request(b"later")
-    await process.becomes(later, "delivered", 3.0)
+    await process.becomes(later, "delivered")
+    assert process.loop.time() >= over_at
     await process.stop()
 
 
@@ -355,19 +357,64 @@ async def test_answers_that_cannot_be_written_are_tried_again_once_a_second(tmp_
     async with InHouseServer() as server:
         process = BackendProcess(f"sqlite:///{tmp_path / 'gateway.db'}", server)
         await process.start()
-        lane = process.delivery._lane(BACKEND)
         tries: list[object] = []
 
         async def fails(held: object) -> bytes:
             tries.append(held)
             raise OSError("no store")
 
-        monkeypatch.setattr(lane, "_content_or_none", fails)
-        late = await asyncio.gather(*(process.request(b"%d" % n, address=n, age=60.0) for n in range(120)))
+        monkeypatch.setattr(process.backend_lane, "_content_or_none", fails)
+        began = time.monotonic()
+        late = await asyncio.gather(*(process.request(b"%d" % n, address=n, age=2 * LIFE) for n in range(120)))
         await asyncio.sleep(0.5)
-        assert len(tries) <= 3 * len(late)
+        assert len(tries) <= (3 + time.monotonic() - began) * len(late)
         monkeypatch.undo()
         for request in late:
             await process.becomes(request, "expired")
         assert server.mails == []
         await process.stop()
+
+
+# --- the life of what the simulator takes ---
+
+
+class Gated(Simulated):
+    """It takes its time: until `may_end`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def hand_over(self, outbound: Outbound, content: bytes) -> Effects:
+        self.begun.set()
+        await self.may_end.wait()
+        return await super().hand_over(outbound, content)
+
+
+async def test_what_the_simulator_works_out_too_late_is_thrown_away(store_url):
+    simulated = Gated()
+    process = await BackendProcess(store_url, simulator=simulated.hand_over).start()
+    request = await process.request(b"1")
+    await simulated.begun.wait()
+    process.ages()
+    simulated.may_end.set()
+    await process.becomes(request, "expired")
+    assert (simulated.taken, await process.answers()) == ([b"1"], [b"A0011 1"])
+    assert (await process.row(request)).attempts == 0
+    await process.stop()
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+async def test_what_the_store_takes_too_late_from_the_simulator_is_answered_instead(store_url):
+    simulated = Gated()
+    process = await BackendProcess(store_url, simulator=simulated.hand_over).start()
+    request = await process.request(b"1")
+    await simulated.begun.wait()
+    with held(store_url):
+        simulated.may_end.set()
+        await until(lambda: process.backend_lane.unwritten == 1)
+        process.ages()
+        await until(lambda: process.backend_lane.unwritten == 0)
+    await process.becomes(request, "expired")
+    assert (simulated.taken, await process.answers()) == ([b"1"], [b"A0011 1"])
+    await process.stop()

@@ -306,13 +306,28 @@ def test_a_row_somebody_changed_is_due_when_it_says_so_now(strict):
     order = order_of(strict=strict)
     scan(order, row(1, due_in=50), row(2, due_in=60))
     assert order.take(0.0) is None
-    order.renewed(replace(row(1), attempts=3), now=10.0, wall=NOW)
-    order.renewed(row(7), now=10.0, wall=NOW)
+    order.renewed(replace(row(1), attempts=3), instead_of=order.known[row(1).recipient_id], now=10.0, wall=NOW)
+    order.renewed(row(7), instead_of=row(7), now=10.0, wall=NOW)
     first = order.take(10.0)
     assert first is not None
     assert (first.outbound.sequence, first.attempts) == (1, 3)
     assert order.take(10.0) is None
     assert order.next_due() == 60.0
+
+
+def test_a_row_read_before_an_outcome_was_written_changes_nothing():
+    order = order_of(strict=False)
+    scan(order, row(1))
+    known = order.known[row(1).recipient_id]
+    mail = order.take(0.0)
+    assert mail is not None
+    mail.attempts, mail.in_doubt = 2, 1
+    mail.is_written()
+    order.renewed(replace(row(1), attempts=1), instead_of=known, now=10.0, wall=NOW)
+    assert (mail.attempts, mail.in_doubt) == (2, 1)
+    assert order.known[row(1).recipient_id] == replace(
+        row(1), attempts=2, in_doubt=1
+    )  # what is written is nobody else's change
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -62,62 +62,76 @@ async def change(on: OnMap, work: Any, **values: Any) -> None:
 
 
 async def test_a_mail_goes_to_the_ip_and_port_of_its_terminal(on):
-    assert routes(on).where(LANE, bound_to(on.address_id)) == Target(host="127.20.13.13", port=2525)
+    assert await routes(on).where(LANE, bound_to(on.address_id)) == Target(host="127.20.13.13", port=2525)
 
 
 async def test_a_terminal_without_a_port_of_its_own_has_the_common_one(on):
     await change(on, set_terminal, port=None)
-    assert routes(on).where(LANE, bound_to(on.address_id)) == Target(host="127.20.13.13", port=2526)
+    assert await routes(on).where(LANE, bound_to(on.address_id)) == Target(host="127.20.13.13", port=2526)
 
 
 async def test_the_next_mail_goes_to_the_ip_that_is_in_force_then(on):
     asked = routes(on)
     await change(on, set_terminal, ip_address="127.20.13.20")
-    assert asked.where(LANE, bound_to(on.address_id)) == Target(host="127.20.13.20", port=2525)
+    assert await asked.where(LANE, bound_to(on.address_id)) == Target(host="127.20.13.20", port=2525)
 
 
 async def test_a_reissued_address_never_takes_the_mail_of_its_owner_before(on):
     row = on.address_id
     await change(on, reissue, today=today())
     asked = routes(on)
-    assert isinstance(asked.where(LANE, bound_to(row)), Gone)
-    assert asked.where(f"terminal:{NEXT_OWNER}", bound_to(on.address_id)) == Target(host=OTHER_IP, port=2526)
+    assert isinstance(await asked.where(LANE, bound_to(row)), Gone)
+    assert await asked.where(f"terminal:{NEXT_OWNER}", bound_to(on.address_id)) == Target(host=OTHER_IP, port=2526)
     # The new row in the old lane, and the old row in the new one, lead nowhere.
-    assert isinstance(asked.where(LANE, bound_to(on.address_id)), Gone)
-    assert isinstance(asked.where(f"terminal:{NEXT_OWNER}", bound_to(row)), Gone)
+    assert isinstance(await asked.where(LANE, bound_to(on.address_id)), Gone)
+    assert isinstance(await asked.where(f"terminal:{NEXT_OWNER}", bound_to(row)), Gone)
 
 
 async def test_what_ended_or_has_not_begun_leads_nowhere(on):
     row = on.address_id
     await change(on, set_terminal, effective_until=today())
-    assert routes(on).where(LANE, bound_to(row)) == Gone(f"{ADDRESS} is not bound to this terminal today")
-    await change(on, set_terminal, effective_until=None, effective_from=today() + timedelta(days=1))
-    assert isinstance(routes(on).where(LANE, bound_to(row)), Gone)
-    tomorrow = Clock()
-    tomorrow.offset = timedelta(days=1)
-    assert isinstance(routes(on, tomorrow).where(LANE, bound_to(row)), Target)
+    assert await routes(on).where(LANE, bound_to(row)) == Gone(f"{ADDRESS} is not bound to this terminal today")
+    await change(on, set_terminal, effective_until=None, effective_from=today() + timedelta(days=2))
+    assert isinstance(await routes(on).where(LANE, bound_to(row)), Gone)  # at midnight, too
+    ahead = Clock()
+    ahead.offset = timedelta(days=2)
+    assert isinstance(await routes(on, ahead).where(LANE, bound_to(row)), Target)
+
+
+async def test_a_row_another_process_has_just_made_is_not_gone_because_this_one_is_behind(on):
+    asked, before = routes(on), on.map.view.version
+    row = await asyncio.to_thread(reissue, on.store, today=today())
+    assert on.map.view.version == before
+    assert await asked.where(f"terminal:{NEXT_OWNER}", bound_to(row)) == Target(host=OTHER_IP, port=2526)
+
+
+async def test_a_mail_queued_by_a_newer_map_goes_by_that(on):
+    asked, before = routes(on), on.map.view.version
+    await asyncio.to_thread(set_terminal, on.store, ip_address="127.20.13.20")
+    mail = replace(bound_to(on.address_id), map_version=before + 1)
+    assert await asked.where(LANE, mail) == Target(host="127.20.13.20", port=2525)
 
 
 @pytest.mark.parametrize("address_id", [None, 4711])
 async def test_a_mail_bound_to_no_row_of_the_map_leads_nowhere(on, address_id):
-    assert isinstance(routes(on).where(LANE, bound_to(address_id)), Gone)
+    assert isinstance(await routes(on).where(LANE, bound_to(address_id)), Gone)
 
 
 async def test_a_terminal_without_an_ip_has_no_server(on):
     row = on.address_id
     await change(on, set_terminal, ip_address=None)
-    assert routes(on).where(LANE, bound_to(row)) == Gone(f"{ADDRESS} has no SMTP server on this lane")
+    assert await routes(on).where(LANE, bound_to(row)) == Gone(f"{ADDRESS} has no SMTP server on this lane")
 
 
 async def test_an_address_in_lower_case_is_the_same(on):
-    assert isinstance(routes(on).where(LANE, bound_to(on.address_id, ADDRESS.lower())), Target)
+    assert isinstance(await routes(on).where(LANE, bound_to(on.address_id, ADDRESS.lower())), Target)
 
 
 async def test_notices_go_to_the_smarthost_over_esmtp(on):
     asked = routes(on, port=2587)
     notice = replace(bound_to(None, "a@applicant.example"), lane="smarthost:3")
     expected = Target(host="127.0.0.1", port=2587, protocol=Protocol.ESMTP, tls=Tls.NONE)
-    assert asked.where("smarthost:3", notice) == expected
-    away = routes(on, host="smarthost.example").where("smarthost:0", notice)
+    assert await asked.where("smarthost:3", notice) == expected
+    away = await routes(on, host="smarthost.example").where("smarthost:0", notice)
     assert isinstance(away, Target)
     assert away.tls is Tls.REQUIRED

@@ -113,6 +113,10 @@ async def test_what_is_no_request_can_never_be_handed_over(content):
 # In the store.
 
 
+async def nowhere(_lane: str, _outbound: Outbound) -> Gone:
+    return Gone("no terminal in this test")
+
+
 @asynccontextmanager
 async def delivering(on: OnMap) -> AsyncIterator[Delivery]:
     """Delivery with the simulator behind it; every other lane leads nowhere."""
@@ -120,7 +124,7 @@ async def delivering(on: OnMap) -> AsyncIterator[Delivery]:
     control = LaneControl(on.database, Clock())
     delivery = Delivery(
         on.database,
-        lambda _lane, _outbound: Gone("no terminal in this test"),
+        nowhere,
         a_backend(simulator.hand_over),
         Clock(),
         DeliverySettings(name="gateway.example"),
