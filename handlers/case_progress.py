@@ -98,6 +98,7 @@ _TOLD: Mapping[EntryKind, _Told] = {
         text="利用申込は無効になりました。お知らせの内容を確認してください。",
     ),
 }
+_WORK_ARRANGED_AGAIN = "回線工事の日程が変わりました。お知らせの内容を確認してください。"
 _WORK_ARRANGED = "回線工事の日程が決まりました。お知らせの内容を確認してください。"
 _WORK_DONE = "回線工事が終わりました。"
 
@@ -139,6 +140,8 @@ def _rows_of(application: Application, entry: CaseEntry) -> Iterator[Progress]:
     rows: Sequence[tuple[str, str]] = told.rows
     if is_work_done(entry):
         rows = (("回線工事終了", ""),)
+    elif _replaces_work(entry):
+        rows = (("回線工事の日程の変更", "回線工事日程のお知らせ"),)
     yield from _on(day, rows)
 
 
@@ -148,7 +151,9 @@ def _on(day: date, rows: Iterable[tuple[str, str]]) -> Iterator[Progress]:
 
 def _news_of(entry: CaseEntry, receipt_number: str) -> News:
     told = _TOLD[EntryKind(entry.kind)]
-    work = _WORK_DONE if is_work_done(entry) else _WORK_ARRANGED
+    work = _WORK_ARRANGED_AGAIN if _replaces_work(entry) else _WORK_ARRANGED
+    if is_work_done(entry):
+        work = _WORK_DONE
     return News(
         date=jst_date(entry.occurred_at),
         category=told.category,
@@ -160,3 +165,8 @@ def _news_of(entry: CaseEntry, receipt_number: str) -> News:
 def is_work_done(entry: CaseEntry) -> bool:
     """Whether an entry about work says that it is done."""
     return entry.kind == EntryKind.WORK and bool(case_history.parts(entry).get("done"))
+
+
+def _replaces_work(entry: CaseEntry) -> bool:
+    """Whether an entry about work says that it came in the place of other work."""
+    return entry.kind == EntryKind.WORK and bool(case_history.parts(entry).get("replaces"))

@@ -13,6 +13,7 @@ from handlers.applications.contents import ApplicationContents
 from handlers.calendar import jst_date
 from handlers.case_counts import Count, counts
 from handlers.case_progress import Progress, progress
+from handlers.case_works import WorkView, works_of
 from handlers.workflow import STATUS_JA, State
 from storage.models import Application, ApplicationAttachment, LogicalTerminal, MailAddress, Office
 
@@ -90,6 +91,7 @@ class CaseView:
     passwords_until: date | None
     counts: Mapping[str, Count]
     terminals: tuple[IssuedTerminal, ...]
+    works: tuple[WorkView, ...]
     progress: tuple[Progress, ...]
 
 
@@ -144,6 +146,7 @@ def case_view(session: Session, application: Application) -> CaseView:
         passwords_until=application.passwords_until,
         counts=counts(contents),
         terminals=_issued(session, application),
+        works=works_of(session, application),
         progress=progress(session, application),
     )
 

@@ -59,6 +59,12 @@ def pause_for_work(session: Session, work_id: int, receipt: str, lanes: Sequence
         _record(session, "destination-paused", lane, reason, now)
 
 
+def lanes_ever_paused(session: Session, work_id: int, receipt: str) -> frozenset[str]:
+    """The lanes that a work paused, those that an operator resumed since included."""
+    ever = select(LanePause.lane).where(for_work(), LanePause.reason == _reason(work_id, receipt))
+    return frozenset(session.scalars(ever))
+
+
 def resume_after_work(session: Session, work_id: int, receipt: str, now: datetime) -> list[str]:
     """End the pauses of a work and have their lanes try at once; the lanes."""
     reason = _reason(work_id, receipt)

@@ -23,6 +23,7 @@ from storage.models import Application, Office, Work
 
 if TYPE_CHECKING:
     from handlers.amendments import Amendment
+    from handlers.case_works import WorkView
     from handlers.works import WorkOrder, WorkWarning
 
 
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     SETTINGS_NOT_NEEDED = "settings_not_needed"  # no chosen item needs system settings
     SETTINGS_LATE = "settings_late"  # detail: システム設定申込締切日
     NO_WORK = "no_work"  # no work is arranged that could be done
+    WINDOW_ENDED = "window_ended"  # detail: the window of the work, which is over
     SECRETS_GONE = "secrets_gone"  # no password was issued that could be issued again
 
 
@@ -70,7 +72,7 @@ class Caution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """The application was moved; `terminals` are the IDs issued on the way.
+    """The application was moved; `terminals` are the IDs issued on the way, `work` what was arranged or done.
 
     `proposed`: nothing is issued yet, a second person has to decide.
     """
@@ -82,6 +84,7 @@ class Decided:
     proposed: bool = False
     cautions: tuple[Caution, ...] = ()
     mail_ids: tuple[int, ...] = ()
+    work: WorkView | None = None
     work_warnings: tuple[WorkWarning, ...] = ()
 
 

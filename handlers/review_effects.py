@@ -1,16 +1,18 @@
 """How each effect of the workflow's table is done: one function an effect, in the transaction of the decision.
 
-Mails are queued before what locks addresses. An effect that cannot be done raises TurnedDown, and nothing of the
-decision stays.
+Mails are queued before what locks addresses; lanes are locked in the order of their names. An effect that cannot be
+done raises TurnedDown, and nothing of the decision stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from handlers import (
     allocation,
     amendments,
+    case_lanes,
     case_notices,
     id_notices,
     issued_secrets,
@@ -18,10 +20,11 @@ from handlers import (
     review_proposals,
     works,
 )
-from handlers.audit import audit
+from handlers.allocation_events import told
 from handlers.calendar import jst_date
 from handlers.case_history import EntryKind
 from handlers.review_case import Case, Reason, Refusal, TurnedDown
+from handlers.work_rows import replaced_by
 from handlers.workflow import Effect, Event
 from storage.models import Line, Work
 
@@ -101,17 +104,14 @@ def _send_review_complete(case: Case) -> None:
 
 
 def _issue_ids(case: Case) -> None:
-    case.terminals = allocation.allocate(case.session, case.desk, case.order())
-    for terminal in case.terminals:
-        addresses = " ".join(terminal.mail_addresses)
-        audit(
-            case.session,
-            case.actor,
-            f"terminal_{terminal.change}",
-            f"terminal:{terminal.name}",
-            f"{case.application.receipt_number} {terminal.ip_address} {addresses}".strip(),
-            case.now,
-        )
+    with _told(case):
+        case.terminals = allocation.allocate(case.session, case.desk, case.order())
+    works.pause_newcomers(case.session, case.application.office_id, case.now)
+
+
+def _told(case: Case) -> AbstractContextManager[None]:
+    """What the case does to the map inside is told by audit events."""
+    return told(case.session, case.application, case.actor, case.now)
 
 
 def _issue_secrets(case: Case) -> None:
@@ -143,7 +143,8 @@ def _send_settings_received(case: Case) -> None:
 
 
 def _move_ids(case: Case) -> None:
-    allocation.move_start(case.session, case.order(case.start_before), case.confirmed_start)
+    with _told(case):
+        allocation.move_start(case.session, case.order(case.start_before), case.confirmed_start)
 
 
 def _send_rescheduled(case: Case) -> None:
@@ -153,7 +154,12 @@ def _send_rescheduled(case: Case) -> None:
 def _record_work(case: Case) -> None:
     if case.details.work is None:
         raise TurnedDown(Refusal(Reason.NO_WORK))
-    case.work = works.schedule(case.session, case.desk, case.application, case.details.work, case.actor, case.now)
+    # The window of a former work may close here, before the mail about this one is queued.
+    case_lanes.lock(case.session, case.desk, [case.application])
+    try:
+        case.work = works.schedule(case.session, case.desk, case.application, case.details.work, case.actor, case.now)
+    except works.WindowEnded as ended:
+        raise TurnedDown(Refusal(Reason.WINDOW_ENDED, ended.subject)) from None
     case.work_warnings = works.warnings(case.work, _line_of(case, case.work), case.now)
     _note_work(case, case.work)
 
@@ -175,6 +181,7 @@ def _record_work_done(case: Case) -> None:
     done = works.finish(case.session, case.application, case.details.work_id, case.actor, case.now)
     if done is None:
         raise TurnedDown(Refusal(Reason.NO_WORK))
+    case.work = done
     _note_work(case, done)
 
 
@@ -186,6 +193,14 @@ def _note_work(case: Case, work: Work) -> None:
         "ends_at": work.ends_at.isoformat(),
         "done": work.done_at is not None,
     }
+    former = None if work.done_at is not None else replaced_by(case.session, work)
+    if former is not None:
+        case.facts |= {
+            "replaces": str(former.id),
+            "replaced_mode": former.mode,
+            "replaced_begins_at": former.begins_at.isoformat(),
+            "replaced_ends_at": former.ends_at.isoformat(),
+        }
 
 
 def _reissue_secrets(case: Case) -> None:
@@ -201,7 +216,8 @@ def _send_passwords_reissued(case: Case) -> None:
 
 
 def _change_lines(case: Case) -> None:
-    allocation.change_lines(case.session, case.order())
+    with _told(case):
+        allocation.change_lines(case.session, case.order())
 
 
 def _send_start_of_use(case: Case) -> None:
@@ -223,6 +239,7 @@ def _cancel_jobs(case: Case) -> None:
 
 
 def _cancel_work(case: Case) -> None:
+    case_lanes.lock(case.session, case.desk, [case.application])  # of all its works, before the first is called off
     works.cancel_all(case.session, case.application, case.now)
 
 
@@ -246,7 +263,8 @@ def _send_void(case: Case) -> None:
 
 
 def _take_ids_back(case: Case) -> None:
-    allocation.take_back(case.session, case.desk, case.order())
+    with _told(case):
+        allocation.take_back(case.session, case.desk, case.order())
 
 
 def _destroy_secrets(case: Case) -> None:

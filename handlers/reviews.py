@@ -15,12 +15,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from handlers import case_history
+from handlers import case_history, works
 from handlers.allocation import AllocationExhausted, AllocationImpossible, NewLineNeeded, NewLineTaken
 from handlers.applications.contents import ApplicationContents
 from handlers.audit import audit
 from handlers.calendar import BusinessCalendar
 from handlers.case_history import EntryKind
+from handlers.case_works import work_view
 from handlers.desk import DeskSettings
 from handlers.review_case import Case, Caution, Decided, Details, NewLine, Reason, Refusal, TurnedDown
 from handlers.review_effects import EFFECTS
@@ -148,6 +149,9 @@ def _lock(session: Session, application: Application, event: Event) -> None:
     _refuse_other_states(application, event)
     if any(changes_map(state, event) for state in State):
         session.execute(select(MapVersion.version).where(MapVersion.id == 1).with_for_update())
+    if event is Event.COMPLETE:
+        # What is issued joins the windows of work that are open on its lines, whosever work it is.
+        works.hold_cases_with_work(session, application.office_id, application.id)
     # Before the lanes, though rows come last in the order of locks: nobody waits for an application with a lane.
     session.refresh(application, with_for_update=True)
     _refuse_other_states(application, event)
@@ -186,6 +190,7 @@ def _carry_out(case: Case, event: Event) -> Decided:
         proposed=event is Event.PROPOSE,
         cautions=_cautions(case, event),
         mail_ids=tuple(case.all_sent),
+        work=None if case.work is None else work_view(case.session, case.application, case.work),
         work_warnings=case.work_warnings,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handlers import works
 from handlers.allocation_order import TerminalKind
 from handlers.contract_affected import affected_by
 from handlers.contract_collisions import is_in_lan
@@ -70,6 +71,7 @@ def add_terminal(
     session.flush()
     detail = f"{router_number} {terminal.ip_address}"
     step = Step(event="terminal_added", subject=f"terminal:{name}", detail=detail)
+    _join_open_windows(session, change, line)
     return done(session, change, version, [step, *_next_addresses(session, change, terminal, addresses)])
 
 
@@ -104,6 +106,7 @@ def move_terminal(
         rest_ip(session, terminal, end_of_rest(change.day, change.desk.quarantine))
     terminal.ip_address = ip
     terminal.line = line
+    _join_open_windows(session, change, line)
     step = Step(event="terminal_moved", subject=f"terminal:{name}", detail=f"{before} -> {line.router_number} {ip}")
     return done(session, change, version, [step], affected_with(session, [terminal]))
 
@@ -144,6 +147,12 @@ def end_address(session: Session, change: Change, address: str) -> Changed:
     end_addresses(session, [row], change.end())
     step = Step(event="address_ended", subject=f"address:{row.address}", detail=row.terminal.name)
     return done(session, change, version, [step], affected)
+
+
+def _join_open_windows(session: Session, change: Change, line: Line) -> None:
+    """A terminal that comes to a line while work is being done on it waits like the others."""
+    works.hold_cases_with_work(session, line.office_id)
+    works.pause_newcomers(session, line.office_id, change.now)
 
 
 def _claim_ip(session: Session, change: Change, line: Line, terminal_id: int, contract: TerminalContract) -> str:

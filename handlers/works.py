@@ -10,79 +10,76 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
+from handlers import work_rows
 from handlers.allocation import AllocationImpossible
 from handlers.applications.contents import ApplicationContents, LineAction
 from handlers.calendar import jst_date
 from handlers.desk import DeskSettings
-from handlers.lane_pauses import GATEWAY, pause_for_work, resume_after_work
+from handlers.lane_pauses import GATEWAY, lanes_ever_paused, pause_for_work, resume_after_work
+from handlers.work_rows import WorkMode, added_line, line_id_of
+from handlers.work_warnings import WorkWarning, warnings, window_text
 from storage.models import Application, AuditEvent, Line, LogicalTerminal, Work
 from storage.store import new_key
+
+__all__ = [
+    "WindowEnded",
+    "WorkMode",
+    "WorkOrder",
+    "WorkWarning",
+    "cancel_all",
+    "close_window",
+    "finish",
+    "hold_cases_with_work",
+    "open_window",
+    "pause_newcomers",
+    "schedule",
+    "undone",
+    "warnings",
+]
 
 # Widths of the store's columns.
 _WIDTHS = {"contact": 200, "phone": 20, "fee": 200}
 _ROUTER_NUMBER = "ルータ番号"
 
 
-class WorkMode(StrEnum):
-    """How work is done."""
-
-    REMOTE = "remote"
-    ON_SITE = "on_site"
+class WindowEnded(AllocationImpossible):
+    """The window of the work is over already; `subject` says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOrder:
     """What a reviewer arranges. Without `router_number` it is the one line of the application.
 
-    `router_installed_on` is the day a new line gets its router. ValueError for what no work can be.
+    `router_installed_on` is the day a new line gets its router. What is None stays as it is in the work that this one
+    replaces, if there is any: whoever moves only the window leaves the rest out. An empty text clears one. ValueError
+    for what no work can be.
     """
 
     router_number: str | None = None
-    mode: str = WorkMode.REMOTE
+    mode: str | None = None
     begins_at: datetime
     ends_at: datetime
     router_installed_on: date | None = None
-    contact: str = ""
-    phone: str = ""
-    fee: str = ""
-    note: str = ""
+    contact: str | None = None
+    phone: str | None = None
+    fee: str | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
-        WorkMode(self.mode)
+        if self.mode is not None:
+            WorkMode(self.mode)
         if self.begins_at.tzinfo is None or self.ends_at.tzinfo is None:
             raise ValueError("a window without a time zone has no place in Japan's day")
         if self.ends_at <= self.begins_at:
             raise ValueError("the window ends before it begins")
         for name, width in _WIDTHS.items():
-            if len(getattr(self, name)) > width:
+            if len(getattr(self, name) or "") > width:
                 raise ValueError(f"{name} is longer than {width} characters")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkWarning:
-    """Something a reviewer should know of work that was arranged all the same."""
-
-    code: str
-    text_ja: str
-    text_en: str
-
-
-SPARE_ROUTER_REMOTE = WorkWarning(
-    "spare_router_remote",
-    "予備ルータのある回線です。工事は現地で行い、費用が発生します",
-    "the line has a spare router: work on it is done on site and costs extra",
-)
-NO_FEE = WorkWarning(
-    "spare_router_no_fee",
-    "予備ルータのある回線の現地工事には費用が発生します。費用を記入してください",
-    "work on site for a line with a spare router costs extra: say how much",
-)
-WINDOW_PAST = WorkWarning("window_past", "工事の時間帯はすでに過ぎています", "the window of the work lies in the past")
 
 
 def schedule(
@@ -90,42 +87,37 @@ def schedule(
 ) -> Work:
     """Arrange work; what was arranged for the same line and is not done is called off.
 
-    Raises AllocationImpossible when the line is not the office's, or has to be named.
+    Raises AllocationImpossible when the line is not the office's, or has to be named, and WindowEnded.
     """
+    if order.ends_at <= now:
+        raise WindowEnded(window_text(order.begins_at, order.ends_at))
     line = _line_meant(session, application, order.router_number)
-    for former in undone(session, application):
-        if former.line_id == (None if line is None else line.id):
-            _call_off(session, application, former, actor, now)
+    added, line_id = added_line(session, application.id), None if line is None else line.id
+    former = [work for work in undone(session, application) if line_id_of(work, added) == line_id]
+    for each in former:
+        _call_off(session, application, each, actor, now)
     work = Work(
         id=new_key(session),
         application_id=application.id,
-        line_id=None if line is None else line.id,
-        mode=str(order.mode),
+        line_id=line_id,
         begins_at=order.begins_at,
         ends_at=order.ends_at,
-        router_installed_on=order.router_installed_on,
-        contact=order.contact,
-        phone=order.phone,
-        fee=order.fee,
-        note=order.note,
         scheduled_by=actor,
+        **_details(order, max(former, key=lambda each: each.id, default=None)),
     )
     session.add(work)
     session.flush()
     return work
 
 
-def warnings(work: Work, line: Line | None, now: datetime) -> tuple[WorkWarning, ...]:
-    """What to tell whoever arranged the work."""
-    found = []
-    if line is not None and line.spare_router:
-        if work.mode == WorkMode.REMOTE:
-            found.append(SPARE_ROUTER_REMOTE)
-        elif not work.fee:
-            found.append(NO_FEE)
-    if work.ends_at <= now:
-        found.append(WINDOW_PAST)
-    return tuple(found)
+def _details(order: WorkOrder, former: Work | None) -> dict[str, Any]:
+    """How the work is done and what is told of it: as ordered, else as before."""
+    standard: dict[str, Any] = {
+        "mode": str(WorkMode.REMOTE), "contact": "", "phone": "", "fee": "", "note": "", "router_installed_on": None
+    }  # fmt: skip
+    before = standard if former is None else {name: getattr(former, name) for name in standard}
+    given = {name: getattr(order, name) for name in standard}
+    return {name: before[name] if value is None else value for name, value in given.items()}
 
 
 def finish(session: Session, application: Application, work_id: int | None, actor: str, now: datetime) -> Work | None:
@@ -147,10 +139,7 @@ def cancel_all(session: Session, application: Application, now: datetime, actor:
 
 def undone(session: Session, application: Application) -> Sequence[Work]:
     """What is arranged and not recorded done, in the order of the windows."""
-    query = select(Work).where(
-        Work.application_id == application.id, Work.done_at.is_(None), Work.cancelled_at.is_(None)
-    )
-    return session.scalars(query.order_by(Work.begins_at, Work.id)).all()
+    return work_rows.undone(session, application.id)
 
 
 def open_window(session: Session, application: Application, work: Work, actor: str, now: datetime) -> bool:
@@ -176,6 +165,40 @@ def close_window(session: Session, application: Application, work: Work, actor: 
     return True
 
 
+def hold_cases_with_work(session: Session, office_id: int, own: int | None = None) -> None:
+    """Lock the office's cases whose work may open or close its window, before terminals are put on the lines.
+
+    Otherwise a window that opens or closes at the same moment would not see them. The map is locked before, lanes and
+    addresses after; `own` is the case in hand, locked in its place among the others.
+    """
+    ahead = (Work.done_at.is_(None), Work.cancelled_at.is_(None), Work.closed_at.is_(None))
+    with_work = Application.id.in_(select(Work.application_id).where(*ahead))
+    cases = select(Application.id).where(
+        or_(and_(Application.office_id == office_id, with_work), Application.id == own)
+    )
+    session.execute(cases.order_by(Application.id).with_for_update())
+
+
+def pause_newcomers(session: Session, office_id: int, now: datetime) -> None:
+    """Pause the terminals that came to a line of the office while a window on it is open; each goes on at its end.
+
+    A lane that an operator resumed meanwhile is left alone. Callers hold the cases (`hold_cases_with_work`).
+    """
+    is_open = (Work.opened_at.is_not(None), Work.closed_at.is_(None), Work.ends_at > now)
+    cases = select(Work, Application).join(Application, Application.id == Work.application_id)
+    session.flush()
+    for work, application in session.execute(
+        cases.where(Application.office_id == office_id, *is_open).order_by(Work.id),
+        execution_options={"populate_existing": True},
+    ).all():
+        receipt = application.receipt_number
+        known = lanes_ever_paused(session, work.id, receipt)
+        lanes = [lane for lane in _lanes(session, application, work, now) if lane not in known]
+        pause_for_work(session, work.id, receipt, lanes, now)
+        if lanes:
+            _record(session, application, work, "work-lanes-added", GATEWAY, now, lanes)
+
+
 def _call_off(session: Session, application: Application, work: Work, actor: str, now: datetime) -> None:
     work.cancelled_at = now
     close_window(session, application, work, actor, now)
@@ -196,7 +219,7 @@ def _line_meant(session: Session, application: Application, router_number: str |
             raise AllocationImpossible(_ROUTER_NUMBER)
         router_number = next(iter(existing), None)
     if router_number is None:
-        return _added_line(session, application)
+        return added_line(session, application.id)
     found = session.scalars(
         select(Line).where(Line.router_number == router_number, Line.office_id == application.office_id)
     ).first()
@@ -205,20 +228,11 @@ def _line_meant(session: Session, application: Application, router_number: str |
     return found
 
 
-def _added_line(session: Session, application: Application) -> Line | None:
-    """The line that the application added, once it is made; None for several, too."""
-    lines = session.scalars(select(Line).where(Line.application_id == application.id)).all()
-    return lines[0] if len(lines) == 1 else None
-
-
 def _lanes(session: Session, application: Application, work: Work, now: datetime) -> list[str]:
     """The lanes of every terminal of the line, those that begin later included."""
-    line_id = work.line_id
+    line_id = line_id_of(work, added_line(session, application.id))
     if line_id is None:
-        added = _added_line(session, application)
-        if added is None:
-            return []
-        line_id = added.id
+        return []
     ends = or_(LogicalTerminal.effective_until.is_(None), LogicalTerminal.effective_until > jst_date(now))
     names = session.scalars(select(LogicalTerminal.name).where(LogicalTerminal.line_id == line_id, ends))
     return [f"terminal:{name}" for name in sorted(names)]

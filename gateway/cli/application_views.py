@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +12,7 @@ from gateway.cli.showing import printable
 
 if TYPE_CHECKING:
     from handlers.case_view import CaseView
+    from handlers.case_works import WorkView
     from handlers.review_queue import ReviewSheet
 
 _COUNTED = {
@@ -21,6 +22,15 @@ _COUNTED = {
     "terminals": ("論理端末", "terminals"),
     "mailboxes": ("メールボックス", "mailboxes"),
 }
+_WORK_STATES = {
+    "planned": ("予定", "planned"),
+    "open": ("工事中（配信停止）", "window open, delivery paused"),
+    "closed": ("時間帯終了・終了未記録", "window over, not recorded done"),
+    "done": ("終了", "done"),
+    "called_off": ("取消し", "called off"),
+}
+_WORK_WORDS = (("連絡先", "contact"), ("費用", "fee"), ("備考", "note"))
+_MOST_NAMED = 3
 
 
 def show_view(running: Invocation, view: CaseView) -> None:
@@ -56,10 +66,35 @@ def show_view(running: Invocation, view: CaseView) -> None:
     for terminal in view.terminals:
         addresses = " ".join(terminal.mail_addresses)
         line("論理端末", "terminal", f"{terminal.name} {terminal.ip_address or '-'} {addresses}")
+    for work in view.works:
+        line("回線工事", "work", running.text(**dict(zip(("ja", "en"), work_texts(work), strict=True))))
     for file in view.attachments:
         line("添付ファイル", "attachment", f"{file.name} ({file.size} bytes)")
     for row in view.progress:
         line("進行状況", "progress", f"{row.date} {row.item} {row.notice}".rstrip())
+
+
+def work_texts(work: WorkView) -> tuple[str, str]:
+    """A work in Japanese and English: its line, how, when (JST) and how far it is, who is asked for, its id."""
+    from handlers.work_warnings import window_text
+
+    window, state = window_text(work.begins_at, work.ends_at), _WORK_STATES[work.state]
+    on_site = work.mode == "on_site"
+    ja = [work.router_number or "（新しい回線）", "現地" if on_site else "リモート", window, state[0]]
+    en = [work.router_number or "(new line)", "on site" if on_site else "remote", window, state[1]]
+    if work.router_installed_on is not None:
+        ja.append(f"ルータ設置日 {work.router_installed_on}")
+        en.append(f"router installed on {work.router_installed_on}")
+    contact, note = " ".join(filter(None, (work.contact, work.phone))), " ".join(work.note.split("\n"))
+    for (label_ja, label_en), value in zip(_WORK_WORDS, (contact, work.fee, note), strict=True):
+        if value:
+            ja.append(f"{label_ja} {value}")
+            en.append(f"{label_en} {value}")
+    if work.replaces is not None:
+        former = window_text(work.replaces.begins_at, work.replaces.ends_at)
+        ja.append(f"{former} の工事に替わるもの")
+        en.append(f"replaces {former}")
+    return f"{'  '.join(ja)}  (--work {work.id})", f"{'  '.join(en)}  (--work {work.id})"
 
 
 def show_sheet(running: Invocation, sheet: ReviewSheet, indent: str = "") -> None:
@@ -91,9 +126,19 @@ def _hints(sheet: ReviewSheet) -> Iterator[tuple[str, str]]:
     yield from _address_hints(sheet)
     yield from _line_hints(sheet)
     if sheet.open_cases:
-        cases = " ".join(sheet.open_cases)
-        yield f"この事業所のほかの申込: {cases}", f"other open applications of the office: {cases}"
+        ja, en = _named(sheet.open_cases)
+        yield f"この事業所のほかの申込: {ja}", f"other open applications of the office: {en}"
     yield from _decision_hints(sheet)
+
+
+def _named(cases: Sequence[str]) -> tuple[str, str]:
+    """Some receipt numbers and how many there are, in Japanese and English; all of them are in the JSON."""
+    first, more = " ".join(cases[:_MOST_NAMED]), len(cases) - _MOST_NAMED
+    if more > 0:
+        return f"{first} ほか {more} 件（全 {len(cases)} 件）", f"{first} and {more} more ({len(cases)} in all)"
+    if len(cases) == 1:
+        return first, first
+    return f"{first}（全 {len(cases)} 件）", f"{first} ({len(cases)} in all)"
 
 
 def _address_hints(sheet: ReviewSheet) -> Iterator[tuple[str, str]]:
@@ -126,8 +171,8 @@ def _line_hints(sheet: ReviewSheet) -> Iterator[tuple[str, str]]:
             f"line {line.router_number} ({line.action}): {free} free IP addresses{spare[1]}",
         )
         if line.open_cases:
-            cases = " ".join(line.open_cases)
-            yield f"  同じ回線のほかの申込: {cases}", f"  other open applications on this line: {cases}"
+            ja, en = _named(line.open_cases)
+            yield f"  同じ回線のほかの申込: {ja}", f"  other open applications on this line: {en}"
     if sheet.new_lines_needed:
         count = sheet.new_lines_needed
         yield f"追加する回線: {count}（--new-line が必要）", f"lines to be added: {count} (--new-line needed)"

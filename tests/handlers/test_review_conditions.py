@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -125,6 +126,15 @@ def test_work_is_recorded_done_once(store, now):
     assert decide(store, now, Event.FINISH_WORK).state is State.RECEIVED
     assert decide(store, now, Event.FINISH_WORK) == Refusal(Reason.NO_WORK)
     assert [json.loads(entry.detail)["done"] for entry in entries(store)] == [False, True]
+
+
+def test_work_in_a_window_that_has_ended_is_refused(store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    before = fingerprint(store)
+    order = WorkOrder(begins_at=now - timedelta(hours=2), ends_at=now)
+    assert decide(store, now, Event.SCHEDULE_WORK, work=order) == Refusal(Reason.WINDOW_ENDED, "2026-11-24 08:00-10:00")
+    assert fingerprint(store) == before
 
 
 def test_work_on_a_line_of_another_office_is_refused(store, now):

@@ -80,7 +80,7 @@ def test_each_move_has_its_audit_event(store, now):
         ("issue", "os:reviewer", "completed -> ids_issued"),
     ]
     assert audited(store, "terminal:60000S") == [
-        ("terminal_added", "os:reviewer", "260001A 127.20.13.2 3A0001@SMTP.CT0001.CENTER.EXAMPLE")
+        ("terminal_added", "os:reviewer", "260001A 09143 127.20.13.2 from 2026-12-14")
     ]
 
 
@@ -263,7 +263,7 @@ def test_deleting_a_terminal_takes_effect_on_the_start_date(store, now):
     view = store.read(load)
     assert view.binding(ADDRESS_KEY, START - timedelta(days=1)) is not None
     assert view.binding(ADDRESS_KEY, START) is None
-    assert audited(store, "terminal:60777S")[-1][0] == "terminal_deleted"
+    assert audited(store, "terminal:60777S")[-1][0] == "terminal_ended"
 
 
 def test_a_start_too_close_for_the_system_settings_is_refused(store, now):

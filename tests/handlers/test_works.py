@@ -1,17 +1,21 @@
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from handlers import works
 from handlers.allocation import AllocationImpossible
 from handlers.applications.contents import LineAction
 from handlers.desk_jobs import JobKind
 from handlers.lane_operations import lane_states, pause, resume
+from handlers.review_case import NewLine
 from handlers.workflow import Event
-from handlers.works import NO_FEE, SPARE_ROUTER_REMOTE, WINDOW_PAST, WorkOrder
-from storage.models import Lane, Line, Work
+from handlers.works import WindowEnded, WorkOrder
+from storage.models import Application, Lane, Line, LogicalTerminal
+from storage.store import new_key
 from tests.handlers import stuck_messages
 from tests.handlers.clock_cases import (
     LANE,
@@ -43,6 +47,7 @@ from tests.handlers.test_explanations import recipient
 
 OPENS = jst(day(12, 10), 13)
 CLOSES = OPENS + timedelta(hours=2)
+NEW = NewLine(router_number="09150", lan_subnet="127.20.50.0/24")
 
 
 @pytest.fixture
@@ -304,12 +309,96 @@ def test_of_several_works_the_one_that_is_done_has_to_be_named(store, now):
     assert finish(None) is None
 
 
-def test_a_spare_router_and_a_window_in_the_past_are_warned_of(now):
-    spare, plain = Line(spare_router=True), Line(spare_router=False)
-    remote = Work(mode="remote", ends_at=CLOSES, fee="")
-    on_site = Work(mode="on_site", ends_at=CLOSES, fee="")
-    paid = Work(mode="on_site", ends_at=CLOSES, fee="30,000円")
-    assert works.warnings(remote, spare, now) == (SPARE_ROUTER_REMOTE,)
-    assert works.warnings(on_site, spare, now) == (NO_FEE,)
-    assert works.warnings(paid, spare, CLOSES) == (WINDOW_PAST,)
-    assert works.warnings(remote, plain, now) == works.warnings(remote, None, now) == ()
+def test_a_window_that_has_ended_is_refused(case, now):
+    with pytest.raises(WindowEnded) as refused:
+        schedule_in(case, CLOSES)
+    assert refused.value.subject == "2026-12-10 13:00-15:00"
+    assert works_of(case) == []
+    assert schedule_in(case, CLOSES - timedelta(seconds=1)).ends_at == CLOSES
+
+
+def test_whoever_moves_only_the_window_leaves_the_rest_as_it_was(case, now):
+    told: dict[str, Any] = {"contact": "工事　太郎", "phone": "0312345678", "fee": "30,000円", "note": "入館証"}
+    schedule(case, now, order(OPENS, mode="on_site", router_installed_on=date(2026, 12, 12), **told))
+    moved = schedule(case, now, order(OPENS + timedelta(days=1)))
+    assert {name: getattr(moved, name) for name in told} == told
+    assert (moved.mode, moved.router_installed_on) == ("on_site", date(2026, 12, 12))
+    changed = schedule(case, now, order(OPENS, mode="remote", fee="", contact="別の者"))
+    assert (changed.mode, changed.fee, changed.contact, changed.note) == ("remote", "", "別の者", "入館証")
+
+
+def test_nothing_is_taken_over_from_work_that_is_done(case, now):
+    schedule(case, now, order(OPENS, mode="on_site", contact="工事　太郎"))
+    decide(case, Event.FINISH_WORK, now)
+    again = schedule(case, now, order(OPENS))
+    assert (again.mode, again.contact) == ("remote", "")
+
+
+def test_work_on_a_new_line_is_arranged_again_once_the_line_is_made(store, now):
+    take_contracts(store, now)
+    receive(store, now, said=contents(line_change(action=LineAction.ADD, router_number="")))
+    schedule(store, now, order(OPENS, contact="工事　太郎"))
+    complete(store, now, new_lines=(NEW,))
+    again = schedule(store, now, order(OPENS + timedelta(days=1), router_number="09150"))
+    former, _ = works_of(store)
+    assert (former.line_id, former.cancelled_at, again.contact) == (None, now, "工事　太郎")
+    assert again.line_id is not None
+
+
+# --- terminals that come to a line while its window is open -----------------------------------------------------------
+
+
+@pytest.fixture
+def open_window(case, now):
+    """A window on the line, opened by the clock."""
+    work = schedule(case, now, order(OPENS))
+    run_out(case, OPENS)
+    return work
+
+
+def add_terminal(store, name="60888S"):
+    def work(session):
+        line = session.scalars(select(Line).where(Line.router_number == "09143")).one()
+        session.add(
+            LogicalTerminal(
+                id=new_key(session), name=name, line_id=line.id, equipment="SMTP", effective_from=day(12, 10)
+            )
+        )
+
+    store.run(work)
+
+
+def pause_newcomers(store, at):
+    def work(session):
+        office_id = session.scalars(select(Application.office_id)).first()
+        works.hold_cases_with_work(session, office_id)
+        works.pause_newcomers(session, office_id, at)
+
+    store.run(work)
+
+
+def test_a_terminal_that_comes_to_the_line_waits_for_the_rest_of_the_window(case, open_window):
+    add_terminal(case)
+    for _ in range(2):
+        pause_newcomers(case, OPENS + timedelta(minutes=30))
+    assert pauses(case, "terminal:60888S") == [("gateway", reason(open_window), True)]
+    assert len(pauses(case)) == 1
+    run_out(case, CLOSES)
+    assert pauses(case, "terminal:60888S") == [("gateway", reason(open_window), False)]
+    events = [event for event, *_ in audited(case, "lane:terminal:60888S")]
+    assert events == ["destination-paused", "destination-resumed"]
+    pause_newcomers(case, CLOSES)
+    assert len(pauses(case, "terminal:60888S")) == 1
+
+
+def test_a_lane_that_an_operator_resumed_during_the_work_is_not_paused_again(case, open_window):
+    assert operator(case, resume, OPENS)
+    pause_newcomers(case, OPENS)
+    assert pauses(case) == [("gateway", reason(open_window), False)]
+
+
+def test_without_an_open_window_a_new_terminal_waits_for_nothing(case, now):
+    schedule(case, now, order(OPENS))
+    add_terminal(case)
+    pause_newcomers(case, now)
+    assert pauses(case, "terminal:60888S") == []
