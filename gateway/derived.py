@@ -14,7 +14,7 @@ from gateway.lanes import DeliverySettings
 from gateway.listeners import NaccsRules
 from gateway.password_keys import PasswordKeys
 from gateway.setting_destinations import BackendMode, BackendSettings, DestinationSettings, Encryption
-from gateway.setting_sections import SecondRequest
+from gateway.setting_sections import BeforeTcc, SecondRequest
 from gateway.settings import Settings
 from gateway.smtp_out import Protocol, Target, TimeLimits, Tls
 from handlers.desk import DeskSettings, SupportDesk
@@ -74,6 +74,7 @@ def exchange_settings(settings: Settings, keys: Keys) -> ExchangeSettings:
         terminals_domain=naccs.terminals_domain,
         request_life=timedelta(seconds=settings.backend.request_life),
         refuse_second=naccs.second_request is SecondRequest.REFUSE,
+        refuse_before_tcc=naccs.before_tcc is BeforeTcc.REFUSE,
         service_hours=naccs.service_hours,
         stopped_procedures=frozenset(naccs.stopped_procedures),
         content_type=naccs.result_content_type,

@@ -56,6 +56,13 @@ class SecondRequest(StrEnum):
     REFUSE = "refuse"  # it is answered A0011
 
 
+class BeforeTcc(StrEnum):
+    """What becomes of other procedures of a new terminal that has had no normal TCC yet."""
+
+    MARK = "mark"  # they go on, and `explain` marks them
+    REFUSE = "refuse"  # they are answered A0002
+
+
 class FetchNotice(StrEnum):
     """When a fetch by SYG is answered by a notification of its own, beside the messages that come again."""
 
@@ -134,6 +141,7 @@ class NaccsSettings(Section):
     peer_networks: Networks = ()
     repeat_window: Seconds = 30  # 0: nothing counts as a repeat
     second_request: SecondRequest = SecondRequest.QUEUE
+    before_tcc: BeforeTcc = BeforeTcc.MARK
     service_hours: ServiceHours = ""  # "08:30-19:00" in Japan; "" = always; a user's own hours go before
     stopped_procedures: ProcedureCodes = ()  # answered A0002 for the time being
     syg_list_code: OutputCode = "SYG0001"  # output information code of the list of undelivered messages

@@ -15,9 +15,12 @@ from sqlalchemy.orm import Session
 
 from handlers.calendar import jst_date
 from handlers.lane_operations import LaneState, lane_named, lane_states
-from handlers.mail_explanations import RequestState, awaits_check, outstanding, request_states
+from handlers.mail_explanations import RequestState, request_states
+from handlers.naccs.eligibility import Check
+from handlers.naccs.first_check import awaits_check
 from handlers.naccs.service_hours import Service, service_hours
 from handlers.output_destinations import RegisteredOutput, registered
+from handlers.recipient_explanations import outstanding
 from handlers.undelivered import StuckKind, counts
 from storage.models import Line, LogicalTerminal, MailAddress, Office, OfficeUser, Request
 
@@ -33,6 +36,7 @@ class Circumstances:
     service_hours: str  # of users without their own
     smarthost_lanes: int
     retention: timedelta  # of undelivered messages
+    refuse_before_tcc: bool = False  # naccs.before_tcc is refuse
 
     @property
     def today(self) -> date:
@@ -50,7 +54,11 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A mail-address row with its terminal; `state` is in_force, ended or coming by today's JST day."""
+    """A mail-address row with its terminal; `state` is in_force, ended or coming by today's JST day.
+
+    `awaits_check`: its terminal is new and had no normal TCC yet; with `refuses_before_check` the setting
+    naccs.before_tcc refuses everything else until then.
+    """
 
     address_id: int
     address: str
@@ -64,6 +72,8 @@ class Bound:
     effective_from: date
     effective_until: date | None
     state: str
+    awaits_check: bool
+    refuses_before_check: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +113,8 @@ class AddressExplanation:
 class TerminalExplanation:
     """A logical terminal with its addresses, its lane and what waits for it.
 
-    `awaits_check`: it is new and had no normal TCC yet; `checked_at` is its first one.
+    `awaits_check`: it is new and had no normal TCC yet; `checked_at` is its first one. `refuses_before_check`: until
+    then the setting naccs.before_tcc refuses everything else.
     """
 
     kind: str = "terminal"
@@ -116,6 +127,7 @@ class TerminalExplanation:
     effective_from: date
     effective_until: date | None
     awaits_check: bool
+    refuses_before_check: bool
     checked_at: datetime | None
     addresses: tuple[Bound, ...]
     destination: LaneState
@@ -203,7 +215,14 @@ def _bound(
         effective_from=begins,
         effective_until=until,
         state=state,
+        awaits_check=awaits_check(terminal, circumstances.now),
+        refuses_before_check=_refuses(terminal, circumstances),
     )
+
+
+def _refuses(terminal: LogicalTerminal, circumstances: Circumstances) -> bool:
+    left = Check.TCC in terminal.left_to_backend.split()
+    return circumstances.refuse_before_tcc and not left and awaits_check(terminal, circumstances.now)
 
 
 def _users(session: Session, office_code: str, circumstances: Circumstances) -> tuple[User, ...]:
@@ -251,6 +270,7 @@ def by_destination(
             effective_from=terminal.effective_from,
             effective_until=terminal.effective_until,
             awaits_check=awaits_check(terminal, circumstances.now),
+            refuses_before_check=_refuses(terminal, circumstances),
             checked_at=terminal.checked_at,
             addresses=tuple(addresses),
             destination=destination,

@@ -25,21 +25,18 @@ from handlers.address_explanations import (
 )
 from handlers.case_view import IssuedTerminal, case_view
 from handlers.mail_explanations import (
-    CodeText,
     MailExplanation,
-    RecipientState,
     RequestState,
-    deliveries,
+    ResultMail,
     explain_mail,
-    recipient_states,
     request_states,
-    result_codes,
+    results_of_request,
 )
 from handlers.mail_search import requests_of_handover
 from handlers.mail_view import ListedMail, listed
+from handlers.recipient_explanations import RecipientState, deliveries, recipient_states
 from handlers.reviews import find
 from storage.models import Application, Mail, Recipient
-from storage.states import Direction
 
 LONGEST_HANDOVER = 26
 _MOST_MAILS = 200
@@ -47,16 +44,6 @@ _MOST_REQUESTS = 50
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RECEIPT = re.compile(r"[0-9]{6,12}A")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultMail:
-    """A result of a request: what its codes say, and to whom it went."""
-
-    mail_id: int
-    received_at: datetime
-    codes: tuple[CodeText, ...]
-    deliveries: tuple[RecipientState, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,22 +143,9 @@ def _by_handover(session: Session, name: str, circumstances: Circumstances) -> l
 
 
 def _request(session: Session, state: RequestState, now: datetime) -> RequestExplanation:
-    came_in = (Recipient.direction == Direction.INBOUND, Recipient.request_id == state.request_id)
-    results = set(session.scalars(select(Recipient.mail_id).where(*came_in)))
-    if state.result_mail_id is not None:
-        results.add(state.result_mail_id)
-    mails = session.scalars(select(Mail).where(Mail.id.in_(results)).order_by(Mail.id)).all()
-    outbound = deliveries(session, [state.mail_id, *results])
+    outbound = deliveries(session, [state.mail_id])
     return RequestExplanation(
         request=state,
         hand_overs=recipient_states(session, outbound.get(state.mail_id, []), now),
-        results=tuple(
-            ResultMail(
-                mail_id=mail.id,
-                received_at=mail.received_at,
-                codes=result_codes(session, mail.id),
-                deliveries=recipient_states(session, outbound.get(mail.id, []), now),
-            )
-            for mail in mails
-        ),
+        results=results_of_request(session, state, now),
     )

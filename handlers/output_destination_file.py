@@ -47,9 +47,14 @@ def read_destinations(text: str, *, as_csv: bool) -> tuple[WantedDestination, ..
     return tuple(row for row in wanted if row is not None)
 
 
+def is_output_code(code: str) -> bool:
+    """Whether it may be an output information code, without its filling."""
+    return _OUTPUT_CODE.fullmatch(code) is not None
+
+
 def check(wanted: WantedDestination) -> Iterator[Fault]:
     """What is wrong with a destination by itself."""
-    if _OUTPUT_CODE.fullmatch(wanted.output_code) is None:
+    if not is_output_code(wanted.output_code):
         yield Fault(place=f"{wanted.place}, code", rule="output_code", value=wanted.output_code)
     if _USER_CODE.fullmatch(wanted.user_code) is None:
         yield Fault(place=f"{wanted.place}, user", rule="user_code", value=wanted.user_code)

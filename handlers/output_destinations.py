@@ -17,7 +17,7 @@ from handlers.calendar import jst_date
 from handlers.contract_faults import ContractsRefused, Fault
 from handlers.output_destination_file import WantedDestination, check
 from handlers.terminals import change_map
-from storage.models import AuditEvent, LogicalTerminal, MailAddress, OutputDestination
+from storage.models import AuditEvent, LogicalTerminal, MailAddress, OfficeUser, OutputDestination
 from storage.savepoint import whole_or_nothing
 from storage.store import new_key
 
@@ -37,12 +37,17 @@ class RegisteredOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputReport:
-    """What a change did, in rows; `map_version` None: nothing was to be done. `ended` stay ended."""
+    """What a change did, in rows; `map_version` None: nothing was to be done. `ended` stay ended.
+
+    `unknown_users`: the user codes of the rows that no user of the register has. Such a row waits for requests that
+    only a terminal can send whose user codes are left to the backend.
+    """
 
     added: int
     updated: int
     ended: tuple[str, ...]
     map_version: int | None
+    unknown_users: tuple[str, ...] = ()
 
 
 def registered(
@@ -70,6 +75,12 @@ def registered(
         query = query.where(OutputDestination.effective_from <= on, or_(until.is_(None), until > on))
     order = (OutputDestination.output_code, OutputDestination.user_code, OutputDestination.id)
     return [_registered(row, shown, name) for row, shown, name in session.execute(query.order_by(*order))]
+
+
+def is_mail_address(session: Session, address: str) -> bool:
+    """Whether the map has or had a mail address of that name."""
+    row = select(MailAddress.id).where(MailAddress.address_key == address.strip().lower())
+    return session.scalar(row.limit(1)) is not None
 
 
 def _registered(row: OutputDestination, address: str, terminal: str) -> RegisteredOutput:
@@ -100,7 +111,21 @@ def register_destinations(
             work.take_all(wanted)
     except _NothingChanged:
         version = None
-    return OutputReport(added=work.added, updated=work.updated, ended=tuple(work.ended), map_version=version)
+    return OutputReport(
+        added=work.added,
+        updated=work.updated,
+        ended=tuple(work.ended),
+        map_version=version,
+        unknown_users=_unknown_users(session, wanted),
+    )
+
+
+def _unknown_users(session: Session, wanted: Sequence[WantedDestination]) -> tuple[str, ...]:
+    named = sorted({row.user_code for row in wanted} - {""})
+    if not named:
+        return ()
+    known = set(session.scalars(select(OfficeUser.code)))
+    return tuple(code for code in named if code not in known)
 
 
 def end_destination(session: Session, row_id: int, on: date, *, actor: str, now: datetime) -> OutputReport | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 mail_app = typer.Typer(no_args_is_help=True, help="Mails in the store: find them, read them, move them.")
 
 _KEYS = 1 << 63
+LONGEST_HANDOVER = 26  # the width of the item (NACCS EDI 5.1)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Terminal = Annotated[str | None, typer.Option(help="Only mails of this logical terminal (論理端末).")]
@@ -61,7 +62,7 @@ class Given:
         return self == Given()
 
     def mail_filter(self, opened: OpenedStore, mail_ids: tuple[int, ...] = ()) -> MailFilter:
-        """What they mean. Wrong usage for a state, direction or instant that is none."""
+        """What they mean. Wrong usage for a state, direction, address, handover or instant that is none."""
         from handlers.mail_search import MailFilter
         from storage.states import Direction, State
 
@@ -69,6 +70,12 @@ class Given:
             raise typer.BadParameter(f"states are {', '.join(State)}", param_hint="--state")
         if self.direction is not None and self.direction not in set(Direction):
             raise typer.BadParameter(f"directions are {', '.join(Direction)}", param_hint="--direction")
+        if self.address is not None and "@" not in self.address:
+            raise typer.BadParameter("a mail address has an @", param_hint="--address")
+        if self.handover is not None and not 0 < len(self.handover.strip()) <= LONGEST_HANDOVER:
+            raise typer.BadParameter(f"a handover value has up to {LONGEST_HANDOVER} bytes", param_hint="--handover")
+        if self.message_id is not None and not self.message_id.strip(" <>"):
+            raise typer.BadParameter("a Message-ID is not empty", param_hint="--message-id")
         now = opened.now()
         return MailFilter(
             mail_ids=mail_ids,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +11,16 @@ import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.faults import show_faults
-from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
+from gateway.cli.options import DryRun
+from gateway.cli.previewing import drafts_of
 from gateway.cli.showing import day, plain
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
     from handlers.output_destination_file import WantedDestination
     from handlers.output_destinations import OutputReport, RegisteredOutput
 
@@ -38,10 +45,16 @@ def list_outputs(
     as_json: AsJson = False,
 ) -> None:
     """List registered output destinations, ended ones too."""
-    from handlers.output_destinations import registered
+    from handlers.output_destination_file import is_output_code
+    from handlers.output_destinations import is_mail_address, registered
 
+    if code is not None and not is_output_code(code.strip().upper()):
+        raise typer.BadParameter("up to 7 capitals and digits, the first may be *", param_hint="--code")
     wanted = partial(registered, output_code=code, address=address, on=day(on, "--on"))
-    with opened_store(invocation(context)) as opened:
+    running = invocation(context)
+    with opened_store(running) as opened:
+        if address is not None and not opened.store.read(partial(is_mail_address, address=address)):
+            refuse(running.text(ja=f"メールアドレス {address} はありません", en=f"there is no mail address {address}"))
         rows = opened.store.read(wanted)
     _show(rows, as_json=as_json)
 
@@ -54,6 +67,7 @@ def add_output(
     user: Annotated[str, typer.Option(help="Only outputs of requests of this user code (利用者コード).")] = "",
     begins: Annotated[str | None, typer.Option("--from", help="The first day (JST); else today.")] = None,
     until: Annotated[str | None, typer.Option(help="The day from which it no longer applies (JST).")] = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     sudo_uid: SudoUid = None,
 ) -> None:
@@ -61,7 +75,7 @@ def add_output(
     from handlers.calendar import jst_date
     from handlers.contract_faults import ContractsRefused
     from handlers.output_destination_file import WantedDestination
-    from handlers.output_destinations import register_destinations, registered
+    from handlers.output_destinations import registered
 
     running, by = invocation(context), actor(sudo_uid)
     first, last = day(begins, "--from"), day(until, "--until")
@@ -75,13 +89,31 @@ def add_output(
             effective_from=first or jst_date(now),
             effective_until=last,
         )
+        look = partial(registered, output_code=wanted.output_code, address=address)
         try:
-            report = opened.store.run(partial(register_destinations, wanted=[wanted], actor=by, now=now))
+            report, rows = _register(opened, [wanted], by, now, look, dry_run=dry_run)
         except ContractsRefused as refused:
             show_faults(running, refused.faults, as_json=as_json)
             raise typer.Exit(1) from None
-        rows = opened.store.read(partial(registered, output_code=wanted.output_code, address=address))
-    _show_changed(running, report, rows, as_json=as_json)
+    _show_changed(running, report, rows, as_json=as_json, dry_run=dry_run)
+
+
+def _register(
+    opened: OpenedStore,
+    wanted: Sequence[WantedDestination],
+    by: str,
+    now: datetime,
+    look: Callable[[Session], list[RegisteredOutput]],
+    *,
+    dry_run: bool,
+) -> tuple[OutputReport, list[RegisteredOutput]]:
+    """Do the change, or do it and take it back; what it did, and the rows as they are then."""
+    from handlers.output_destinations import register_destinations
+
+    def work(session: Session) -> tuple[OutputReport, list[RegisteredOutput]]:
+        return register_destinations(session, wanted, actor=by, now=now), look(session)
+
+    return drafts_of(opened.store, work)[0] if dry_run else opened.store.run(work)
 
 
 @output_app.command("end")
@@ -119,6 +151,7 @@ def end_output(
 def import_outputs(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A TOML or CSV file.")],
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     sudo_uid: SudoUid = None,
 ) -> None:
@@ -127,18 +160,16 @@ def import_outputs(
     Keys or columns: code, address, and where wanted user, from, until. Importing a file again changes nothing.
     """
     from handlers.contract_faults import ContractsRefused
-    from handlers.output_destinations import register_destinations
 
     running, by = invocation(context), actor(sudo_uid)
     try:
         wanted = _read(file)
         with opened_store(running) as opened:
-            now = opened.now()
-            report = opened.store.run(partial(register_destinations, wanted=wanted, actor=by, now=now))
+            report, _ = _register(opened, wanted, by, opened.now(), lambda _session: [], dry_run=dry_run)
     except ContractsRefused as refused:
         show_faults(running, refused.faults, as_json=as_json)
         raise typer.Exit(1) from None
-    _show_changed(running, report, [], as_json=as_json)
+    _show_changed(running, report, [], as_json=as_json, dry_run=dry_run)
 
 
 def _read(file: Path) -> tuple[WantedDestination, ...]:
@@ -154,9 +185,11 @@ def _read(file: Path) -> tuple[WantedDestination, ...]:
     return read_destinations(text, as_csv=as_csv)
 
 
-def _show_changed(running: Invocation, report: OutputReport, rows: list[RegisteredOutput], *, as_json: bool) -> None:
+def _show_changed(
+    running: Invocation, report: OutputReport, rows: list[RegisteredOutput], *, as_json: bool, dry_run: bool = False
+) -> None:
     if as_json:
-        print_json(plain(report) | {"outputs": plain(rows)})
+        print_json({"dry_run": dry_run, **plain(report), "outputs": plain(rows)})
         return
     if report.map_version is None:
         typer.echo(running.text(ja="変更はありません。", en="nothing to change"))
@@ -164,7 +197,16 @@ def _show_changed(running: Invocation, report: OutputReport, rows: list[Register
         counted = running.text(
             ja=f"追加 {report.added}、更新 {report.updated}", en=f"added {report.added}, updated {report.updated}"
         )
-        typer.echo(counted)
+        undone = running.text(ja="（実行すると。変更していません）", en=" (would be; nothing was changed)")
+        typer.echo(f"{counted}{undone if dry_run else ''}")
+    for code in report.unknown_users:
+        typer.echo(
+            running.text(
+                ja=f"注意: 利用者コード {code} は登録されていません。",
+                en=f"caution: the register has no user with the code {code}",
+            ),
+            err=True,
+        )
     for ended in report.ended:
         typer.echo(
             running.text(

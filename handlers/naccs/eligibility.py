@@ -38,6 +38,7 @@ class Check(StrEnum):
     PROCEDURE = "procedure"
     STOPPED = "stopped"
     QUALIFICATION = "qualification"
+    TCC = "tcc"  # whether the terminal owes its first TCC: asked of the store, of requests that pass all others
 
 
 class EdiUser(Protocol):

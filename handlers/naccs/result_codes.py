@@ -103,7 +103,8 @@ _TABLE = (
     ),
     ResultCode(
         "A0002", "この業務は現在利用できません", "The procedure cannot be used at present",
-        "再開のお知らせを待って送信してください", "Send it again once its return is announced",
+        "新しい端末は先に通信確認（TCC）を行ってください。ほかは再開のお知らせを待って送信してください",
+        "From a new terminal, make the communication check (TCC) first; else wait until its return is announced",
     ),
     ResultCode(
         "A0003", "利用者コードが正しくありません", "The user code is not valid",

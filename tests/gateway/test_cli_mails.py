@@ -140,8 +140,17 @@ def test_a_filter_that_names_nothing_known_is_refused_and_a_wrong_one_is_wrong_u
     states = command_line.run("mail", "list", "--state", "sent")
     assert states.exit_code == 2
     assert "received, handled" in " ".join(states.stderr.split())
-    for option, value in (("--direction", "up"), ("--since", "yesterday"), ("--until", "2026-13-01")):
-        assert command_line.run("mail", "list", option, value).exit_code == 2
+    for option, value in (
+        ("--direction", "up"),
+        ("--since", "yesterday"),
+        ("--until", "2026-13-01"),
+        ("--address", "60777S"),
+        ("--handover", "1" * 27),
+        ("--message-id", "<>"),
+    ):
+        wrong = command_line.run("mail", "list", option, value)
+        assert (wrong.exit_code, wrong.stdout) == (2, "")
+        assert option in wrong.stderr
 
 
 @only_sqlite

@@ -22,7 +22,15 @@ def test_a_file_is_imported_and_listed_and_again_changes_nothing(command_line, t
     file = tmp_path / name
     file.write_text("\ufeff" + text, encoding="utf-8")
     report = command_line.json("output", "import", str(file))
-    assert report == {"added": 2, "updated": 0, "ended": [], "map_version": "2", "outputs": []}
+    assert report == {
+        "dry_run": False,
+        "added": 2,
+        "updated": 0,
+        "ended": [],
+        "map_version": "2",
+        "unknown_users": [],
+        "outputs": [],
+    }
     assert command_line.run("output", "import", str(file), lang="en").stdout == "nothing to change\n"
     (row,) = command_line.json("output", "list", "--code", "SAD4011")
     assert row.pop("id").isdigit()
@@ -81,3 +89,41 @@ def test_what_is_not_there_ends_with_status_1_and_wrong_usage_with_2(command_lin
     assert command_line.run("output", "end", "x").exit_code == 2
     assert command_line.run("output", "add", "SAD4011", ADDRESS, "--from", "tomorrow").exit_code == 2
     assert command_line.run("output", "import", "none.toml").exit_code == 2
+
+
+@only_sqlite
+def test_a_user_code_nobody_has_is_taken_with_a_caution(command_line, tmp_path):
+    caution = "caution: the register has no user with the code TST99\n"
+    added = command_line.run("output", "add", "SAD4011", ADDRESS, "--user", "TST99", lang="en")
+    assert (added.exit_code, added.stderr) == (0, caution)
+    assert command_line.run("output", "add", "SAD4021", ADDRESS, "--user", "TST01", lang="en").stderr == ""
+    assert "TST99" in command_line.run("output", "add", "SAD4031", ADDRESS, "--user", "tst99").stderr
+    file = tmp_path / "outputs.csv"
+    file.write_text(f"code,address,user\nSAD4041,{ADDRESS},TST99\nSAD4041,{ADDRESS},\n", encoding="utf-8")
+    assert command_line.run("output", "import", str(file), lang="en").stderr == caution
+    assert command_line.json("output", "import", str(file))["unknown_users"] == ["TST99"]
+
+
+@only_sqlite
+def test_a_dry_run_says_what_would_be_and_changes_nothing(command_line, tmp_path):
+    add = ("output", "add", "SAD4011", ADDRESS, "--user", "TST99", "--dry-run")
+    shown = command_line.run(*add, lang="en")
+    assert shown.stdout.startswith("added 1, updated 0 (would be; nothing was changed)\n")
+    assert f"SAD4011 TST99 {ADDRESS}  60777S  2026-11-24 -\n" in shown.stdout
+    assert shown.stderr == "caution: the register has no user with the code TST99\n"
+    told = command_line.json(*add)
+    assert (told["dry_run"], told["added"], told["unknown_users"], len(told["outputs"])) == (True, 1, ["TST99"], 1)
+    file = tmp_path / "outputs.csv"
+    file.write_text(CSV, encoding="utf-8")
+    assert command_line.json("output", "import", str(file), "--dry-run")["added"] == 2
+    assert command_line.json("output", "list") == []
+    assert command_line.run("output", "add", "SAD4011", "nobody@x.example", "--dry-run").exit_code == 1
+
+
+@only_sqlite
+def test_a_filter_that_can_match_nothing_is_an_error(command_line):
+    assert command_line.run("output", "list", "--code", "SAD40111").exit_code == 2
+    assert command_line.run("output", "list", "--on", "today").exit_code == 2
+    unknown = command_line.run("output", "list", "--address", "nobody@x.example", lang="en")
+    assert (unknown.exit_code, unknown.stderr) == (1, "there is no mail address nobody@x.example\n")
+    assert command_line.json("output", "list", "--code", "*SOTA", "--address", ADDRESS) == []

@@ -94,6 +94,7 @@ def test_the_exchange_is_told_what_a_request_may_do_and_how_its_answers_look():
         naccs={
             "terminals_domain": "T.Example",
             "second_request": "refuse",
+            "before_tcc": "refuse",
             "service_hours": "08:30-19:00",
             "stopped_procedures": ["OTA", "IDA"],
             "result_content_type": "Text/xml",
@@ -105,7 +106,7 @@ def test_the_exchange_is_told_what_a_request_may_do_and_how_its_answers_look():
         delivery={"undelivered_retention": "7 d"},
     )
     told = derived.exchange_settings(made, KEYS)
-    assert (told.refuse_second, told.request_life) == (True, timedelta(seconds=90))
+    assert (told.refuse_second, told.refuse_before_tcc, told.request_life) == (True, True, timedelta(seconds=90))
     assert told.terminals_domain.lower() == "t.example"
     assert (told.service_hours, told.stopped_procedures) == ("08:30-19:00", frozenset({"OTA", "IDA"}))
     assert (told.content_type, told.fill_terminal_name) == ("Text/xml", True)

@@ -83,7 +83,7 @@ def test_the_checks_have_names_in_their_order_and_a_wrong_name_is_an_error():
     assert named_checks("") == frozenset()
     assert named_checks("password hours") == {Check.PASSWORD, Check.HOURS}
     first = ["sender", "office", "user", "identification", "password"]
-    assert list(Check) == [*first, "barred", "hours", "procedure", "stopped", "qualification"]
+    assert list(Check) == [*first, "barred", "hours", "procedure", "stopped", "qualification", "tcc"]
     with pytest.raises(ValueError, match="passwort"):
         named_checks("passwort")
 

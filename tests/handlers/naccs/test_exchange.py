@@ -326,6 +326,7 @@ def test_a_sound_retrieval_is_carried_out_in_the_store_and_never_reaches_the_bac
     decided = an_exchange().handle(a_request(content), a_map(version=12), NOW)
     assert isinstance(decided, Retrieval)
     assert (decided.binding, decided.map_version) == (BOUND, 12)
+    assert decided.request is not None
     assert decided.request.data == b"REF    \r\n"
 
 
