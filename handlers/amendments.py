@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select
@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 
 from handlers import case_history
 from handlers.applications import reading
+from handlers.applications.amended_form import LineToDrop, lines_to_drop
 from handlers.applications.application_rows import kept_name, new_attachment, write_contents
 from handlers.applications.checks import AcceptedFile, FileRole, Invalid
 from handlers.applications.contents import ApplicationContents
 from handlers.applications.field_rules import ApplicationLimits, FieldError, RuleContext, field_error
 from handlers.applications.form_layout import form_layout
-from handlers.applications.form_sources import MAIL_TEXT
+from handlers.applications.form_sources import MAIL_TEXT, find_form
 from handlers.applications.form_values import filled
 from handlers.applications.reading import Reading
 from handlers.calendar import jst_date
@@ -30,6 +31,8 @@ from handlers.mail import InboundMail
 from handlers.notice_templates import kilobytes
 from handlers.notices import same_address
 from storage.models import Application, ApplicationAttachment
+
+_NO_CHANGE, _NOTHING_ASKED = "amendment_no_change", "nothing_asked"  # of data/rules.toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ def read_amendment(
     """Read the changed lines in a mail on top of the application; every error of them, or that nothing changes."""
     read = reading.renewed(session, mail, desk, prepared, base=application.contents).result
     if isinstance(read, Invalid):
-        return read
+        return _with_lines_to_drop(read, application, mail)
     before = ApplicationContents.from_json(application.contents)
     files = tuple(_file_changes(session, application, read.attachments))
     places = {(change.section, change.label) for change in files}
@@ -126,10 +129,51 @@ def form_changes(before: ApplicationContents, after: ApplicationContents) -> Ite
                 )
 
 
+def _with_lines_to_drop(read: Invalid, application: Application, mail: InboundMail) -> Invalid:
+    """The errors, where those of a line that the amendment seems to take out are told as what they come from."""
+    form = find_form(mail, _context(mail), amending=True).form
+    base = ApplicationContents.from_json(application.contents)
+    asks_nothing = {error.section for error in read.errors if error.code == _NOTHING_ASKED}
+    lines = [
+        line
+        for line in (lines_to_drop(form, base) if form is not None else ())
+        if line.outright or line.judged_as in asks_nothing
+    ]
+    if not lines:
+        return read
+    told = {line.judged_as for line in lines}
+    others = [error for error in read.errors if error.section not in told and error.code != _NO_CHANGE]
+    return replace(read, errors=(*(_line_stays(line) for line in lines), *others))
+
+
+def _line_stays(line: LineToDrop) -> FieldError:
+    return FieldError(
+        section=line.section,
+        label=form_layout().section("line").field("action").label,
+        code="line_stays",
+        rule_ja="申込に入れた回線を、【修正】で申込から外すことはできません。",
+        rule_en="An amendment (【修正】) cannot take a line out of the application.",
+        given=line.given,
+        example=line.action,
+        action_ja=(
+            "この回線を取りやめるには、【取下げ】で申込全体を取り下げ、残りの内容で申し込み直すか、"
+            "下記のお問い合わせ先へご相談ください。取りやめない場合は、この回線の内容を記入して"
+            "【修正】のメールを送り直してください。"
+        ),
+        action_en=(
+            "To give the line up, withdraw the whole application with 【取下げ】 and apply again for the rest, or ask"
+            " the desks below. To keep it, write what it is to be and send the amendment again."
+        ),
+    )
+
+
 def _no_change(mail: InboundMail) -> FieldError:
     """The files that came are those that were there already, and nothing else is new."""
-    context = RuleContext(today=jst_date(mail.received_at), limits=ApplicationLimits())
-    return field_error("amendment_no_change", section="", label=MAIL_TEXT, given="", example="", context=context)
+    return field_error(_NO_CHANGE, section="", label=MAIL_TEXT, given="", example="", context=_context(mail))
+
+
+def _context(mail: InboundMail) -> RuleContext:
+    return RuleContext(today=jst_date(mail.received_at), limits=ApplicationLimits())
 
 
 def _file_changes(session: Session, application: Application, files: Sequence[AcceptedFile]) -> Iterator[FieldChange]:

@@ -1,14 +1,17 @@
 """Mail that no person wrote, or that we wrote ourselves: never answered, lest two machines answer each other.
 
 The signs are those of RFC 3834 §2 and §5, RFC 5321 §4.5.5 (null sender), RFC 2369 and 2919 (lists), the older
-Precedence, and the fields that autoresponders and [MS-OXCMAIL] §2.1.3.2.20 add.
+Precedence, and the fields that autoresponders and [MS-OXCMAIL] §2.1.3.2.20 add. The last one stands in mail of people
+too: alone it is no sign where the author is verified.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
+from handlers.applications.authenticity import verified_by
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
 
@@ -16,7 +19,7 @@ _LIST_FIELDS = "list-"
 _BULK = frozenset({"auto_reply", "bulk", "junk", "list"})
 # Any value of these says that a program answered.
 _AUTORESPONDERS = ("x-autoreply", "x-autorespond", "x-autoresponse", "x-mail-autoreply")
-# Who sets one of these wants no automatic answer, and is a program; None and receipts (DR, RN …) say nothing.
+# Who sets one of these wants no automatic answer; None and receipts (DR, RN …) say nothing.
 _SUPPRESSED = frozenset({"all", "autoreply", "oof"})
 # How mailers of people who are away begin a subject; a person's answer to one begins with Re.
 _ABSENT = re.compile(
@@ -53,10 +56,18 @@ def why_absent(mail: InboundMail) -> str | None:
     return "its subject says that its writer is away" if _ABSENT.match(subject) else None
 
 
+def correspondent(address: str) -> str:
+    """A short name of an address, by which what is sent to it, or because of it, is counted."""
+    return hashlib.sha256(address.lower().encode()).hexdigest()[:16]
+
+
 def _why_autoresponder(mail: InboundMail) -> str | None:
     for name in _AUTORESPONDERS:
         if (mail.header_value(name) or "no").strip().lower() != "no":
             return f"sent by an autoresponder: {name}"
+    # Exchange puts it on what people write as well, and a program can be verified no less: other signs tell of it.
+    if verified_by(mail):
+        return None
     suppressed = (mail.header_value("x-auto-response-suppress") or "").lower()
     if _SUPPRESSED & {word.strip() for word in suppressed.split(",")}:
         return "X-Auto-Response-Suppress: it wants no automatic answer"

@@ -1,8 +1,8 @@
 """What a mail about a case does, by its mark: 回答, 修正, 取下げ, 照会, システム設定申込.
 
-Nothing is lost: what the case's state does not allow is recorded on the case and answered with a status report; an
-answer that nobody asked for is told to the reviewer as well. Reports and news have a limit by the hour, so that two
-machines cannot keep each other busy.
+Nothing is lost: what the case's state does not allow is recorded on the case, answered with why and where the case
+stands, and told to the reviewer. Reports and news have a limit by the hour, so that two machines cannot keep each
+other busy.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from handlers import amendments, case_history, case_notices, notice_limits, revi
 from handlers.applications import reading
 from handlers.applications.authenticity import Verdict
 from handlers.applications.checks import Invalid
+from handlers.applications.contents import ApplicationContents
 from handlers.applications.field_rules import FieldError
+from handlers.automatic_mail import correspondent
 from handlers.calendar import BusinessCalendar
 from handlers.case_errors import send_errors
 from handlers.case_history import EntryKind
 from handlers.case_marks import Mark, Said
+from handlers.case_notices import KeptMail, NotTaken
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail, TextProblem
 from handlers.notice_mail import NoticePart
@@ -38,8 +41,7 @@ _REPORTS_PER_HOUR = 5  # to one address about one case
 _NEWS_PER_HOUR = 20  # to the reviewer about one case
 _MOST_FILES_NAMED = 20
 _ACTOR_WIDTH = 80
-# The review is over and its outcome stands; what is to be changed now needs a person of the contact desks.
-_COMPLETED = frozenset({State.COMPLETED, State.IDS_ISSUED, State.IN_USE, State.CHECKED})
+_ENDED = frozenset({State.WITHDRAWN, State.VOID, State.REJECTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +114,12 @@ def mark_in_force(mail: InboundMail, said: Said, application: Application) -> Ma
 def _answer(reply: Reply) -> Outcome:
     if isinstance(_decide(reply, Event.ANSWER), Decided):
         return Handled(f"answer to the inquiry about {reply.number}")
-    _tell_reviewer(reply, EntryKind.QUESTION)
-    return _keep(reply, f"answer without an open inquiry about {reply.number}, told as a question")
+    return _keep(reply, _ended(reply) or NotTaken.NO_INQUIRY, f"answer without an open inquiry about {reply.number}")
 
 
 def _amend(reply: Reply) -> Outcome:
     if (State(reply.application.state), Event.AMEND) not in TRANSITIONS:
-        return _keep(reply, f"amendment of {reply.number} when it could not be amended")
+        return _keep(reply, _too_late(reply), f"amendment of {reply.number} when it could not be amended")
     prepared = reply.prepared.reading if reply.prepared is not None else None
     read = amendments.read_amendment(
         reply.session, reply.desk, reply.application, reply.mail, prepared, words=reply.words
@@ -127,19 +128,21 @@ def _amend(reply: Reply) -> Outcome:
         return _answer_errors(reply, read.errors)
     if isinstance(_decide(reply, Event.AMEND, read), Decided):
         return Handled(f"amendment of {reply.number}")
-    return _keep(reply, f"amendment of {reply.number} that was not taken")
+    return _keep(reply, _too_late(reply), f"amendment of {reply.number} that was not taken")
 
 
 def _withdraw(reply: Reply) -> Outcome:
     if isinstance(_decide(reply, Event.WITHDRAW), Decided):
         return Handled(f"withdrawal of {reply.number}")
-    return _keep(reply, f"withdrawal of {reply.number} when it could not be withdrawn")
+    return _keep(reply, _too_late(reply), f"withdrawal of {reply.number} when it could not be withdrawn")
 
 
 def _take_settings(reply: Reply) -> Outcome:
     if isinstance(_decide(reply, Event.RECEIVE_SETTINGS), Decided):
         return Handled(f"system settings of {reply.number}")
-    return _keep(reply, f"system settings of {reply.number} that were not taken")
+    needed = ApplicationContents.from_json(reply.application.contents).needs_system_settings
+    why = NotTaken.SETTINGS_LATE if needed else NotTaken.NO_SETTINGS
+    return _keep(reply, _ended(reply) or why, f"system settings of {reply.number} that were not taken")
 
 
 def _ask(reply: Reply) -> Outcome:
@@ -172,15 +175,30 @@ def _decide(
     )
 
 
-def _keep(reply: Reply, said: str) -> Outcome:
-    """What came too late, or twice: recorded with its mark, and answered with where the case stands."""
+def _too_late(reply: Reply) -> NotTaken:
+    return _ended(reply) or NotTaken.TOO_LATE
+
+
+def _ended(reply: Reply) -> NotTaken | None:
+    return NotTaken.ENDED if reply.application.state in _ENDED else None
+
+
+def _keep(reply: Reply, not_taken: NotTaken, said: str) -> Outcome:
+    """What came too late, or twice: recorded with its mark, answered, and told to the reviewer with the answer."""
     _record(reply, EntryKind.QUESTION, words=_with_mark(reply))
-    too_late = reply.said.mark in (Mark.AMENDMENT, Mark.WITHDRAWAL) and reply.application.state in _COMPLETED
-    return Handled(f"{said}{_report(reply, too_late=too_late)}")
+    unanswered = _report(reply, not_taken=not_taken)
+    # Nobody has anything to do about a withdrawal of what has ended.
+    if not_taken is not NotTaken.ENDED or reply.said.mark is not Mark.WITHDRAWAL:
+        _tell_reviewer(reply, not_taken, answered=not unanswered)
+    return Handled(f"{said}{unanswered}")
+
+
+def _mark(reply: Reply) -> str:
+    return str(reply.said.mark or "")
 
 
 def _with_mark(reply: Reply) -> str:
-    return "\n".join(part for part in (f"【{reply.said.mark}】" if reply.said.mark else "", reply.words) if part)
+    return "\n".join(part for part in (f"【{_mark(reply)}】" if _mark(reply) else "", reply.words) if part)
 
 
 def _record(reply: Reply, kind: EntryKind, *, words: str = "", detail: str = "") -> None:
@@ -196,16 +214,18 @@ def _record(reply: Reply, kind: EntryKind, *, words: str = "", detail: str = "")
     )
 
 
-def _tell_reviewer(reply: Reply, what: EntryKind) -> None:
-    if notice_limits.take(reply.session, f"case-news:{reply.number}", _NEWS_PER_HOUR, reply.now).granted:
-        case_notices.tell_reviewer(
-            reply.session, reply.desk, reply.application, what, _with_mark(reply), reply.written_by, reply.now
-        )
+def _tell_reviewer(reply: Reply, not_taken: NotTaken, *, answered: bool) -> None:
+    if not notice_limits.take(reply.session, f"case-news:{reply.number}", _NEWS_PER_HOUR, reply.now).granted:
+        return
+    mail = KeptMail(
+        not_taken=not_taken, mark=_mark(reply), words=reply.words, author=reply.written_by, answered=answered
+    )
+    case_notices.tell_not_taken(reply.session, reply.desk, reply.application, mail, reply.now)
 
 
-def _report(reply: Reply, *, too_late: bool = False, documents: Sequence[NoticePart] = ()) -> str:
+def _report(reply: Reply, *, not_taken: NotTaken | None = None, documents: Sequence[NoticePart] = ()) -> str:
     """Send a status report to the author; the end of the sentence for `explain`, when the hour's limit is reached."""
-    kind = f"status-report:{reply.number}:{reply.author.email.lower()}"
+    kind = f"status-report:{reply.number}:{correspondent(reply.author.email)}"
     if not notice_limits.take(reply.session, kind, _REPORTS_PER_HOUR, reply.now).granted:
         return "; not answered, the author had enough answers within the hour"
     case_notices.send_status_report(
@@ -214,7 +234,8 @@ def _report(reply: Reply, *, too_late: bool = False, documents: Sequence[NoticeP
         reply.application,
         reply.author,
         reply.now,
-        too_late=too_late,
+        not_taken=not_taken,
+        mark=_mark(reply),
         documents=documents,
     )
     return ""

@@ -24,7 +24,17 @@ from handlers.mail import InboundMail
 from handlers.notice_mail import NoticePart, is_message_id
 from handlers.notice_templates import one_line, shown
 from handlers.notices import Addressee, Notice
-from handlers.reviewer_notices import NEWS, ReminderKind, changes_shown, send_reminder, tell_reviewer
+from handlers.reviewer_notices import (
+    NEWS,
+    KeptMail,
+    NotTaken,
+    ReminderKind,
+    changes_shown,
+    send_reminder,
+    tell_not_taken,
+    tell_reviewer,
+)
+from handlers.work_rows import replaced_by
 from handlers.workflow import State
 from storage.models import Application, Line, LogicalTerminal, Office, ScheduleDay, Work
 
@@ -33,7 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEWS",
+    "KeptMail",
+    "NotTaken",
     "ReminderKind",
+    "ReplacedShown",
     "WorkShown",
     "send_amendment_received",
     "send_blank_form",
@@ -52,10 +65,20 @@ __all__ = [
     "send_void",
     "send_withdrawal_received",
     "send_work_schedule",
+    "tell_not_taken",
     "tell_reviewer",
 ]
 
 _REMOTE = "remote"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacedShown:
+    """The earlier work on the line that people were told of, and that is not done now."""
+
+    remote: bool
+    begins_at: datetime
+    ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +95,7 @@ class WorkShown:
     phone: str
     fee: str
     note: str
+    replaced: ReplacedShown | None
 
 
 def send_inquiry(
@@ -159,7 +183,7 @@ def send_work_schedule(
     contents = ApplicationContents.from_json(application.contents)
     attendant = contents.attendant
     context: dict[str, object] = {
-        "work": _work_shown(work, line),
+        "work": _work_shown(work, line, replaced_by(session, work)),
         "work_contact": contents.work_contact,
         "attendant": attendant.person if attendant is not None else None,
         "shared_line": False,
@@ -219,10 +243,11 @@ def send_status_report(
     to: Addressee,
     now: datetime,
     *,
-    too_late: bool = False,
+    not_taken: NotTaken | None = None,
+    mark: str = "",
     documents: Sequence[NoticePart] = (),
 ) -> list[int]:
-    """Answer 【照会】 to one person; `too_late`: an amendment or withdrawal came after the review was complete."""
+    """Answer 【照会】 to one person; `not_taken`: why what a mail with the mark asked for was not done."""
     view = case_view(session, application)
     ended = application.state in _ENDED
     context = {
@@ -236,7 +261,8 @@ def send_status_report(
         "passwords_until": None if ended else _still_open(application.passwords_until, jst_date(now)),
         "progress": list(view.progress),
         "documents": [one_line(part.file_name) for part in documents],
-        "too_late": too_late,
+        "not_taken": str(not_taken or ""),
+        "mark": mark,
     }
     notice = Notice(
         name="applicant/status-report", to=to, application=application, context=context, parts=tuple(documents)
@@ -301,7 +327,7 @@ def _answer(
     return [notices.send(session, desk, notice, now)]
 
 
-def _work_shown(work: Work, line: Line | None) -> WorkShown:
+def _work_shown(work: Work, line: Line | None, former: Work | None) -> WorkShown:
     return WorkShown(
         router_number=line.router_number if line is not None else "",
         remote=work.mode == _REMOTE,
@@ -313,6 +339,9 @@ def _work_shown(work: Work, line: Line | None) -> WorkShown:
         phone=one_line(work.phone or ""),
         fee=one_line(work.fee or ""),
         note=shown(work.note or ""),
+        replaced=None
+        if former is None
+        else ReplacedShown(remote=former.mode == _REMOTE, begins_at=former.begins_at, ends_at=former.ends_at),
     )
 
 

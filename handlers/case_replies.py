@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from handlers import case_actions, case_tokens, documents, notices
+from handlers import case_actions, case_tokens, documents, notices, unanswered_mail
 from handlers.applications import reading, register
 from handlers.applications.authenticity import believed_about, released
 from handlers.applications.field_rules import ApplicationLimits, RuleContext
@@ -21,7 +21,7 @@ from handlers.applications.form import ParsedForm
 from handlers.applications.form_sources import find_form
 from handlers.applications.receipt_holds import Hold, HoldReason, hold
 from handlers.applications.receipt_repeats import Meeting, recognise
-from handlers.automatic_mail import why_absent, why_automatic
+from handlers.automatic_mail import why_absent
 from handlers.business_days import calendar_of
 from handlers.calendar import BusinessCalendar, jst_date
 from handlers.case_actions import Reply
@@ -29,7 +29,7 @@ from handlers.case_marks import Mark, read_marks, receipt_numbers
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
 from handlers.notices import Addressee
-from handlers.outcomes import Duplicate, Outcome, Refused
+from handlers.outcomes import Duplicate, Outcome
 from handlers.preparation import Prepared
 from handlers.workflow import TRANSITIONS, Event, State
 from storage.models import Application, Office
@@ -78,9 +78,9 @@ def receive(
 ) -> Outcome:
     """Act on a mail about a case, or hold it; its effects are in the session. Raises TemplateFault, CaseChanged."""
     said = read_marks(mail)
-    automatic = why_automatic(mail, desk) or (why_absent(mail) if said.mark is None else None)
-    if automatic is not None:
-        return Refused(f"automatic mail, not answered: {automatic}")
+    absent = why_absent(mail) if said.mark is None else None
+    if absent is not None:
+        return unanswered_mail.refuse(session, mail, desk, absent, now)
     recognition = recognise(session, mail, about=f"case:{meant.number}")
     if recognition.meeting is Meeting.REPEAT:
         return Duplicate(f"the same mail as {recognition.earlier_mail_id}")
@@ -140,7 +140,7 @@ def act_released(
 def prepare(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime, meant: Meant) -> Prepared:
     """What takes long about a mail about a case: its form, or the documents it asks for. Writes nothing."""
     application, office = meant.application, _office(session, meant.application)
-    if application is None or office is None or meant.doubt or why_automatic(mail, desk):
+    if application is None or office is None or meant.doubt:
         return Prepared(mail=mail)
     if not believed_about(mail, application, office).authentic:
         return Prepared(mail=mail)

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from handlers import bounces, case_replies, case_tokens, form_requests, notice_limits, notices
+from handlers import bounces, case_replies, case_tokens, form_requests, notice_limits, notices, unanswered_mail
 from handlers.applications import reading, receipt
-from handlers.automatic_mail import is_own, why_automatic
+from handlers.automatic_mail import is_own, why_absent, why_automatic
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
 from handlers.notice_templates import shown
@@ -26,6 +26,7 @@ from handlers.preparation import Prepared
 _TOLD_PER_HOUR = 30
 
 Handler = Callable[[Session, InboundMail, DeskSettings, datetime, Prepared | None], Outcome]
+Sign = Callable[[InboundMail, DeskSettings], str | None]
 Preparation = Callable[[Session, InboundMail, DeskSettings, datetime], Prepared]
 
 
@@ -46,11 +47,15 @@ class MailFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One kind of address: whether a local part (lower-case) is of it, what handles its mail, what is done before."""
+    """One kind of address: whether a local part (lower-case) is of it, what handles its mail, what is done before.
+
+    `sign`: by what a mail to it is known as automatic, and turned down before anything handles it.
+    """
 
     matches: Callable[[str, DeskSettings], bool]
     handler: Handler
     preparation: Preparation | None = None
+    sign: Sign | None = None
 
 
 def knows(local_part: str, desk: DeskSettings) -> bool:
@@ -61,7 +66,7 @@ def knows(local_part: str, desk: DeskSettings) -> bool:
 def prepare(session: Session, mail: InboundMail, desk: DeskSettings, now: datetime) -> Prepared:
     """What takes long about a mail, on a session that only reads; `handle` finds out what no longer holds of it."""
     route = _route(_local_part(mail), desk)
-    if route is None or route.preparation is None:
+    if route is None or route.preparation is None or _why_unanswered(route, mail, desk) is not None:
         return Prepared(mail=mail)
     return route.preparation(session, mail, desk, now)
 
@@ -73,6 +78,9 @@ def handle(
     route = _route(_local_part(mail), desk)
     if route is None:
         return _park(session, mail, desk, "no handler knows this address", now)
+    unanswered = _why_unanswered(route, mail, desk)
+    if unanswered is not None:
+        return unanswered_mail.refuse(session, mail, desk, unanswered, now)
     return route.handler(session, mail, desk, now, prepared)
 
 
@@ -110,6 +118,14 @@ def _route(local_part: str, desk: DeskSettings) -> Route | None:
     return next((route for route in _ROUTES if route.matches(local_part.lower(), desk)), None)
 
 
+def _why_unanswered(route: Route, mail: InboundMail, desk: DeskSettings) -> str | None:
+    return None if route.sign is None else route.sign(mail, desk)
+
+
+def _of_machine_or_absent(mail: InboundMail, desk: DeskSettings) -> str | None:
+    return why_automatic(mail, desk) or why_absent(mail)
+
+
 def _local_part(mail: InboundMail) -> str:
     """The part before the at-sign; `postmaster` alone is an address too (RFC 5321 §4.5.1)."""
     return mail.rcpt_to.rpartition("@")[0] or mail.rcpt_to
@@ -142,8 +158,6 @@ def _prepare_application(session: Session, mail: InboundMail, desk: DeskSettings
     meant = case_replies.meant_by_number(session, mail)
     if meant is not None:
         return case_replies.prepare(session, mail, desk, now, meant)
-    if why_automatic(mail, desk) is not None:
-        return Prepared(mail=mail)
     return Prepared(mail=mail, reading=reading.read(session, mail, desk))
 
 
@@ -182,10 +196,10 @@ def _send_schedule(
 
 # Tried in order.
 _ROUTES: tuple[Route, ...] = (
-    Route(lambda local, _: local == "apply", _receive, _prepare_application),
-    Route(lambda local, _: local == "form", _send_form),
-    Route(lambda local, _: local == "schedule", _send_schedule),
+    Route(lambda local, _: local == "apply", _receive, _prepare_application, why_automatic),
+    Route(lambda local, _: local == "form", _send_form, sign=_of_machine_or_absent),
+    Route(lambda local, _: local == "schedule", _send_schedule, sign=_of_machine_or_absent),
     Route(lambda local, _: local == "postmaster", _park_postmaster),
-    Route(lambda local, _: case_tokens.read_case(local) is not None, _receive_reply, _prepare_reply),
+    Route(lambda local, _: case_tokens.read_case(local) is not None, _receive_reply, _prepare_reply, why_automatic),
     Route(lambda local, desk: case_tokens.read_bounce(desk.token_key, local) is not None, _record_bounce),
 )

@@ -6,42 +6,26 @@ exists from the JST day of the start on, the application as soon as it was recei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from handlers.allocation import GATEWAY_SERVER, INTERACTIVE, SMTP_SERVER, TerminalKind
 from handlers.applications.contents import ApplicationContents, LineAction, LineChange
 from handlers.applications.items import all_items
+from handlers.applications.register import TerminalFacts
+from handlers.applications.value_changes import ValueChange, column_changes, count_changes, ending
 from handlers.calendar import document_date
 from handlers.workflow import State
-from storage.models import Application, Line, LogicalTerminal, Office
+from storage.models import Application, Line, LogicalTerminal, MailAddress, Office
 
 _CENTER = "輸出入・港湾関連情報処理センター株式会社"
 _APPROVED = frozenset({State.IDS_ISSUED, State.IN_USE, State.CHECKED})
+_BEGUN = frozenset({State.IN_USE, State.CHECKED})
 _LINE_ITEMS = frozenset({"naccs_lines", "naccs_terminals"})
-
-# The count of the form, the field that holds the number to add, and the kind of terminal it counts.
-_COUNTS: tuple[tuple[str, str, TerminalKind], ...] = (
-    ("論理端末数（インタラクティブ）", "interactive_terminals", INTERACTIVE),
-    ("GWサーバ台数（SMTP/POP3）", "gateway_servers", GATEWAY_SERVER),
-    ("SMTPサーバ台数（SMTP双方向）", "smtp_servers", SMTP_SERVER),
-)
-
-# 回線の列, as the line of the register and as the change of the application have them.
-_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("区分", "line_class"),
-    ("接続方式", "connection"),
-    ("接続種別", "line_type"),
-    ("アクセス速度", "access_speed"),
-    ("屋内配線工事", "wiring"),
-    ("保守時間帯", "maintenance_hours"),
-    ("設置場所オプション", "site_option"),
-)
 
 
 class DocumentKind(StrEnum):
@@ -148,48 +132,48 @@ def _rows(
 def _line_rows(
     session: Session, application: Application, change: LineChange, before_day: date
 ) -> Iterator[DocumentRow]:
-    name = change.router_number or "新しい回線"
-    place = f"　回線 {name}（{change.action.value}）"
-    line = session.scalars(select(Line).where(Line.router_number == change.router_number)).first()
-    yield from _column_rows(place, line, change)
-    running = [] if line is None else _running(session, application, line, before_day)
-    ending = [row for row in running if row.name in change.terminals_to_delete or change.action is LineAction.CANCEL]
-    for label, field, kind in _COUNTS:
-        added, ended = getattr(change, field) or 0, _number_of(kind, ending)
-        if added or ended:
-            before = _number_of(kind, running)
-            yield DocumentRow(heading=f"{place} {label}", before=f"{before}台", after=f"{before + added - ended}台")
-    added = sum(change.addresses_of_new_servers) + change.addresses_for_target
-    if added:
-        yield DocumentRow(heading=f"{place} メールアドレス数（SMTP双方向）", after=f"{added}個を追加")
-    if ending:
+    place = f"　回線 {change.router_number or '新しい回線'}（{change.action.value}）"
+    line = _line_of(session, application, change)
+    terminals = () if line is None else tuple(_going_on(session, application, line, before_day))
+    for value in (*_columns(application, change, line), *count_changes(change, terminals)):
+        yield DocumentRow(heading=f"{place} {value.label}", before=value.before_with_unit, after=value.after_with_unit)
+    if change.target_terminal:
+        yield DocumentRow(heading=f"{place} 対象の論理端末名", after=change.target_terminal)
+    last = ending(change, terminals)
+    if last:
         yield DocumentRow(
-            heading=f"{place} 削除する論理端末", before=" ".join(row.name for row in ending), after="削除"
+            heading=f"{place} 削除する論理端末名", before=" ".join(terminal.name for terminal in last), after="削除"
         )
 
 
-def _column_rows(place: str, line: Line | None, change: LineChange) -> Iterator[DocumentRow]:
-    for label, field in _COLUMNS:
-        wanted = getattr(change, field)
-        if wanted:
-            before = "" if line is None or change.action is LineAction.ADD else str(getattr(line, field))
-            yield DocumentRow(heading=f"{place} {label}", before=before, after=wanted)
+def _line_of(session: Session, application: Application, change: LineChange) -> Line | None:
+    """The office's line that changes; None for one that is added."""
+    if change.action is LineAction.ADD:
+        return None
+    query = select(Line).where(Line.router_number == change.router_number, Line.office_id == application.office_id)
+    return session.scalars(query).first()
 
 
-def _running(session: Session, application: Application, line: Line, day: date) -> list[LogicalTerminal]:
-    """The terminals of a line as they are without this application: what it issued is not among them."""
-    rows = session.scalars(
+def _columns(application: Application, change: LineChange, line: Line | None) -> Iterator[ValueChange]:
+    """The columns that change. From the start on the register has the new ones, and what was before is not known."""
+    for value in column_changes(change, line):
+        yield replace(value, before="") if application.state in _BEGUN else value
+
+
+def _going_on(session: Session, application: Application, line: Line, day: date) -> Iterator[TerminalFacts]:
+    """The terminals of a line and their addresses as they are without this application."""
+    terminals = session.scalars(
         select(LogicalTerminal).where(LogicalTerminal.line_id == line.id).order_by(LogicalTerminal.name)
     )
-    return [row for row in rows if row.application_id != application.id and _runs(row, application, day)]
+    for row in terminals:
+        if _goes_on(row, application, day):
+            addresses = sum(_goes_on(address, application, day) for address in row.mail_addresses)
+            yield TerminalFacts(name=row.name, equipment=row.equipment, package=row.package, mail_addresses=addresses)
 
 
-def _runs(terminal: LogicalTerminal, application: Application, day: date) -> bool:
-    if terminal.effective_from > day:
+def _goes_on(row: LogicalTerminal | MailAddress, application: Application, day: date) -> bool:
+    """Whether it is in use on the day, and would be if there were no such application."""
+    if row.application_id == application.id or row.effective_from > day:
         return False
-    ended = terminal.effective_until is not None and terminal.effective_until <= day
-    return not ended or terminal.ended_by == application.id
-
-
-def _number_of(kind: TerminalKind, terminals: Iterable[LogicalTerminal]) -> int:
-    return sum(row.equipment == kind.equipment and kind.package in ("", row.package) for row in terminals)
+    ended = row.effective_until is not None and row.effective_until <= day
+    return not ended or row.ended_by == application.id

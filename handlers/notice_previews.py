@@ -93,7 +93,6 @@ def _received(subject: Subject) -> None:
         open_cases=[
             case for case in register.open_cases(session, office) if case.receipt_number != application.receipt_number
         ],
-        email_registered=register.is_registered(office, contents.applicant.email),
     )
     receipt_notices.send_received(session, subject.desk, acceptance, subject.now)
 

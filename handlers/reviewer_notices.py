@@ -36,6 +36,27 @@ class ReminderKind(StrEnum):
     WORK_NOT_DONE = "work_not_done"
 
 
+class NotTaken(StrEnum):
+    """Why what a mail about a case asked for, by its mark, was not done."""
+
+    TOO_LATE = "too_late"  # 修正 or 取下げ after the review was complete
+    ENDED = "ended"  # the case is withdrawn, void or rejected
+    NO_INQUIRY = "no_inquiry"  # 回答, and no inquiry is open
+    NO_SETTINGS = "no_settings"  # システム設定申込 that the case does not need
+    SETTINGS_LATE = "settings_late"  # システム設定申込 after its deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptMail:
+    """A mail about a case that changed nothing: its mark, whose words they are, and whether a report answered it."""
+
+    not_taken: NotTaken
+    mark: str
+    words: str
+    author: str
+    answered: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeShown:
     """A value of the form before and after; `place` is 【section】label."""
@@ -70,6 +91,23 @@ NEWS: Mapping[EntryKind, str] = {
     EntryKind.PROPOSED: "審査終了の提案",
 }
 _OTHER_NEWS = "申込の動き"
+# The same of what was not taken; the blank is for its mark.
+_NEWS_OF_NOT_TAKEN: Mapping[NotTaken, str] = {
+    NotTaken.TOO_LATE: "審査終了後の{}",
+    NotTaken.ENDED: "手続き終了後の{}",
+    NotTaken.NO_INQUIRY: "確認事項のないときの{}",
+    NotTaken.NO_SETTINGS: "不要な{}",
+    NotTaken.SETTINGS_LATE: "締切日を過ぎた{}",
+}
+# What its author was answered, beside where the case stands.
+_ANSWERS: Mapping[NotTaken, str] = {
+    NotTaken.TOO_LATE: "審査が終わっているため受け付けられないこと、変更や取りやめはお問い合わせ先へ電話いただくこと",
+    NotTaken.ENDED: "手続きが終わっているため何も変わらないこと",
+    NotTaken.NO_INQUIRY: "回答をお待ちしている確認事項はなく、内容は審査担当者に伝えたこと",
+    NotTaken.NO_SETTINGS: "システム設定申込は必要のない申込であること",
+    NotTaken.SETTINGS_LATE: "締切日を過ぎているため受け付けられないこと、お問い合わせ先へ電話いただくこと",
+}
+_NOT_ANSWERED = "ありません（同じ宛先への1時間のお知らせの上限に達したため、お答えしていません）"
 
 
 def tell_reviewer(
@@ -84,18 +122,51 @@ def tell_reviewer(
     changes: Sequence[FieldChange] = (),
 ) -> list[int]:
     """Tell the reviewer what happened; `author` is whose words they are, `changes` those of an amendment."""
-    office = session.get_one(Office, application.office_id)
-    context = {
+    news = {
         "news": NEWS.get(what, _OTHER_NEWS),
         "what": str(what),
+        "mark": "",
+        "answered": "",
+        "proposed_start": application.proposed_start if what is EntryKind.PROPOSED else None,
+        "changes": changes_shown(changes),
+    }
+    return _tell(session, desk, application, news, words, author, now)
+
+
+def tell_not_taken(
+    session: Session, desk: DeskSettings, application: Application, mail: KeptMail, now: datetime
+) -> list[int]:
+    """Tell the reviewer of a mail that changed nothing, and what its author was answered."""
+    answer = f"{_ANSWERS[mail.not_taken]}、手続きの状況" if mail.answered else _NOT_ANSWERED
+    news: dict[str, object] = {
+        "news": _NEWS_OF_NOT_TAKEN[mail.not_taken].format(mail.mark),
+        "what": str(mail.not_taken),
+        "mark": mail.mark,
+        "answered": answer,
+        "proposed_start": None,
+        "changes": [],
+    }
+    return _tell(session, desk, application, news, mail.words, mail.author, now)
+
+
+def _tell(
+    session: Session,
+    desk: DeskSettings,
+    application: Application,
+    news: Mapping[str, object],
+    words: str,
+    author: str,
+    now: datetime,
+) -> list[int]:
+    office = session.get_one(Office, application.office_id)
+    context = {
+        **news,
         "status": STATUS_JA[State(application.state)],
         "taken_by": one_line(application.taken_by or ""),
         "office": _office_shown(office),
         "office_code": office.code,
         "author": one_line(author),
         "words": shown(words),
-        "proposed_start": application.proposed_start if what is EntryKind.PROPOSED else None,
-        "changes": changes_shown(changes),
     }
     notice = Notice(name="reviewer/case-news", to=notices.reviewer(desk), application=application, context=context)
     return [notices.send(session, desk, notice, now)]

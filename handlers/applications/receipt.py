@@ -123,7 +123,6 @@ def accept(
             session, office, (line.router_number for line in contents.lines), jst_date(mail.received_at)
         ),
         open_cases=open_cases,
-        email_registered=register.is_registered(office, contents.applicant.email),
     )
     send_received(session, desk, acceptance, now)
     _record(session, mail, application, now)

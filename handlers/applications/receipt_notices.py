@@ -5,29 +5,26 @@ Only plain values go to the templates; what somebody wrote is made harmless firs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from handlers import notices
+from handlers.applications import error_answers
 from handlers.applications.application_copy import Acceptance, copy_of_application
 from handlers.applications.field_rules import FieldError
 from handlers.business_days import calendar_of
 from handlers.calendar import jst_date
 from handlers.desk import DeskSettings
 from handlers.mail import InboundMail
-from handlers.notice_mail import NoticePart, is_message_id
-from handlers.notice_templates import one_line, shown
+from handlers.notice_templates import one_line
 from handlers.notices import Addressee, Notice
 from handlers.schedule import start_days
 from storage.models import Application
 
-__all__ = ["Acceptance", "send_invalid", "send_received"]
+__all__ = ["Acceptance", "send_invalid", "send_received", "verdict_in_words"]
 
-_LONGEST_SUBJECT = 200
 _UNREADABLE_AUTHOR = "（一人の差出人として読み取れません）"
 
 # Why an author was believed (authenticity), in the words of the reviewer's mail.
@@ -64,20 +61,15 @@ def send_invalid(
     now: datetime,
 ) -> list[int]:
     """Answer the sender with every wrong field, in Japanese and English and for machines; the mail ids."""
-    harmless = [_harmless(error) for error in errors]
-    listed = [{"place": _place(error), **asdict(error)} for error in harmless]
-    answer = Notice(
-        name="applicant/application-invalid",
-        to=to,
-        context={
-            "received": mail.received_at,
-            "subject": shown(mail.subject, at_most=_LONGEST_SUBJECT),
-            "errors": listed,
-        },
-        thread=mail.message_id if mail.message_id and is_message_id(mail.message_id) else "",
-        parts=(_errors_for_machines(harmless),),
-    )
-    return [notices.send(session, desk, answer, now)]
+    return [error_answers.send_errors(session, desk, "applicant/application-invalid", mail, to, errors, now)]
+
+
+def verdict_in_words(why: str) -> str:
+    """Why an author was believed, as a reviewer reads it."""
+    for beginning, words in _VERDICTS.items():
+        if why.startswith(beginning):
+            return words.format(why.removeprefix(beginning))
+    return why
 
 
 def _hints_for_reviewer(session: Session, acceptance: Acceptance, now: datetime) -> dict[str, object]:
@@ -87,11 +79,10 @@ def _hints_for_reviewer(session: Session, acceptance: Acceptance, now: datetime)
         "office_name": one_line(office.name),
         "age": _age(session, application, now),
         "header_from": _author(acceptance),
-        "sender_verdict": one_line(_verdict(application.sender_verdict)),
+        "sender_verdict": one_line(verdict_in_words(application.sender_verdict)),
         "schedule_verdict": _schedule_verdict(session, application),
         "needs_inquiry": contents.needs_inquiry,
         "needs_system_settings": contents.needs_system_settings,
-        "email_not_registered": not acceptance.email_registered,
     }
 
 
@@ -102,13 +93,6 @@ def _author(acceptance: Acceptance) -> str:
     people = notices.registered_people(acceptance.office)
     known = any(notices.same_address(person.email, address) for person in people)
     return f"{one_line(address)}（{'登録連絡先' if known else '登録連絡先ではありません'}）"
-
-
-def _verdict(why: str) -> str:
-    for beginning, words in _VERDICTS.items():
-        if why.startswith(beginning):
-            return words.format(why.removeprefix(beginning))
-    return why
 
 
 def _schedule_verdict(session: Session, application: Application) -> str:
@@ -127,21 +111,3 @@ def _age(session: Session, application: Application, now: datetime) -> str:
         return f"0営業日（{on_the_clock}）"
     days = calendar_of(session, today).business_days_between(application.received_on, today)
     return f"{days}営業日（{on_the_clock}）"
-
-
-def _harmless(error: FieldError) -> FieldError:
-    return replace(error, **{field.name: shown(getattr(error, field.name)) for field in fields(error)})
-
-
-def _place(error: FieldError) -> str:
-    return f"【{error.section}】{error.label}" if error.section else error.label
-
-
-def _errors_for_machines(errors: Sequence[FieldError]) -> NoticePart:
-    """Keys are those of `FieldError`."""
-    content = {"receipt_number": None, "errors": [asdict(error) for error in errors]}
-    return NoticePart(
-        file_name="application-errors.json",
-        subtype="json",
-        content=json.dumps(content, ensure_ascii=False, indent=2) + "\n",
-    )

@@ -136,6 +136,7 @@ class StoreDesk:
 
     def receive(self, raw: bytes, envelope: Envelope) -> Recipient:
         """Store a mail as the public listener does, let the desk handle it, and return its row."""
+        self.store.renew()  # to write the mail may have taken longer than keys are reserved for
         origin = Origin(
             listener="public",
             peer=envelope.peer,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from email import message_from_bytes
+from email.policy import default
 
 import pytest
 from sqlalchemy import select
@@ -16,8 +18,8 @@ from handlers.outcomes import Handled, Refused
 from handlers.workflow import Event
 from storage.models import ApplicationAttachment
 from tests.gateway.test_health import only_sqlite
-from tests.handlers.applications.application_mails import DIAGRAM, workbook
-from tests.handlers.applications.receipt_cases import CONTACT, application_mail, take_in
+from tests.handlers.applications.application_mails import DIAGRAM, FORM, mail_with, workbook
+from tests.handlers.applications.receipt_cases import CONTACT, application_mail, mail_to, take_in
 from tests.handlers.reply_cases import (
     NUMBER,
     application,
@@ -28,6 +30,7 @@ from tests.handlers.reply_cases import (
     take_up,
 )
 from tests.handlers.review_cases import DESK, contents, line_change, state_of, take_contracts
+from tests.mail_templates.mail_stories import TWO_LINES
 
 DIAGRAM_IS = "【システム構成図】\n添付ファイル名: {}\n"
 NEW_ADDRESS = "new-person@applicant.example"
@@ -188,3 +191,76 @@ def test_an_amendment_says_what_the_application_will_say(case, now):
     assert isinstance(found, Amendment)
     assert found.contents.applicant.title == "部長"
     assert [change.label for change in found.changes] == ["役職名"]
+
+
+SECOND = "【回線・論理端末】\nルータ番号: 09200\n申込内容: 変更\n工事希望日: 20261214\n削除する論理端末名: 25131M\n"
+
+
+@pytest.fixture
+def two_lines(store, now):
+    """The store with an application for two lines, received by mail."""
+    take_contracts(store, now, TWO_LINES)
+    take_in(store, application_mail(now, mail_with(FORM.replace("【以上】", f"{SECOND}【以上】"))), now)
+    return store
+
+
+def errors_of(store, now, written):
+    """(section, code) of what is wrong with an amendment of a line, and the answer to it."""
+    mail = reply(now, f"【修正】\n【回線・論理端末】\n{written}")
+    assert isinstance(take_up(store, mail, now), Refused)
+    raw = message_from_bytes(mail_to(store, "applicant/amendment-invalid", CONTACT), policy=default)
+    [part] = raw.iter_attachments()
+    body = raw.get_body(("plain",))
+    assert body is not None
+    errors = json.loads(part.get_content())["errors"]
+    return [(error["section"], error["code"]) for error in errors], body.get_content()
+
+
+@only_sqlite
+@pytest.mark.parametrize(
+    "written",
+    [
+        "ルータ番号: 09200\n申込内容: （空欄）\n",
+        "ルータ番号: 09200\n申込内容: 取消\n",
+        "ルータ番号: 09200\n申込内容: （空欄）\n工事希望日: （空欄）\n削除する論理端末名: （空欄）\n",
+        "ルータ番号: 09200\n削除する論理端末名: （空欄）\n",
+        "ルータ番号: 09200（取り消し）\n",
+        "ルータ番号09200の回線は取りやめます。\n",
+    ],
+)
+def test_a_line_cannot_be_taken_out_and_the_answer_says_what_to_do(two_lines, now, written):
+    before = application(two_lines).contents
+    errors, text = errors_of(two_lines, now, written)
+    assert errors == [("回線・論理端末（2）", "line_stays")]
+    answer = "".join(line.strip() for line in text.splitlines())
+    assert "この回線を取りやめるには、【取下げ】で申込全体を取り下げ、残りの内容で申し込み直すか" in answer
+    assert "正しい例 : 変更" in answer
+    assert "withdraw the whole application with 【取下げ】 and apply again" in " ".join(text.split())
+    assert application(two_lines).contents == before
+
+
+@only_sqlite
+@pytest.mark.parametrize("written", ["ルータ番号: （空欄）\n", "（空欄）\n", "申込内容: 中止\n"])
+def test_the_only_line_cannot_be_taken_out_either(case, now, written):
+    errors, _ = errors_of(case, now, written)
+    assert errors == [("回線・論理端末", "line_stays")]
+
+
+@only_sqlite
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("SMTPサーバ台数（SMTP双方向）: （空欄）\n", "target_needed"),
+        ("ルータ番号: 09143\n", "amendment_no_change"),
+        ("申込内容: 新設\n", "line_action"),
+    ],
+)
+def test_what_only_lacks_something_is_told_by_its_own_rule(case, now, written, code):
+    errors, _ = errors_of(case, now, written)
+    assert [found for _, found in errors] == [code]
+
+
+@only_sqlite
+def test_every_other_error_is_told_beside_a_line_that_stays(two_lines, now):
+    errors, _ = errors_of(two_lines, now, "ルータ番号: 09200\n申込内容: （空欄）\n【申込担当者】\n電話番号: 03-1\n")
+    assert errors == [("回線・論理端末（2）", "line_stays"), ("申込担当者", "phone")]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.automatic_mail import is_own, why_absent, why_automatic
+from handlers.automatic_mail import correspondent, is_own, why_absent, why_automatic
 from tests.handlers.applications.application_mails import inbound, mail_with
 from tests.handlers.review_cases import DESK
 
@@ -36,12 +36,30 @@ def test_the_null_sender_is_never_answered():
         "Precedence: auto_reply",
         "X-Autoreply: yes",
         "X-Autorespond: vacation",
-        "X-Auto-Response-Suppress: All",
-        "X-Auto-Response-Suppress: DR, RN, OOF, AutoReply",
     ],
 )
 def test_a_machines_mail_is_not_answered(line):
     assert why_automatic(with_header(line), DESK) is not None
+
+
+@pytest.mark.parametrize("value", ["All", "DR, RN, OOF, AutoReply", "oof"])
+@pytest.mark.parametrize("envelope", [{"trusted": True}, {"signed_by": ("applicant.example",)}])
+def test_what_exchange_puts_on_mail_of_people_is_no_sign_where_the_author_is_verified(value, envelope):
+    line = f"X-Auto-Response-Suppress: {value}"
+    mail = replace(with_header(line), trusted=False)
+    assert why_automatic(mail, DESK) == "X-Auto-Response-Suppress: it wants no automatic answer"
+    assert why_automatic(replace(mail, signed_by=("elsewhere.example",)), DESK) is not None
+    assert why_automatic(replace(mail, **envelope), DESK) is None
+    with_more = replace(with_header(f"Precedence: bulk\r\n{line}"), **envelope)
+    assert why_automatic(with_more, DESK) == "Precedence: bulk"
+    assert why_automatic(replace(mail, mail_from="", **envelope), DESK) == "null envelope sender"
+
+
+def test_a_correspondent_has_one_short_name_in_any_case_of_letters():
+    address = f"{'a' * 64}@{'b' * 60}.example"
+    assert correspondent(address) == correspondent(address.upper())
+    assert correspondent(address) != correspondent("a@b.example")
+    assert len(correspondent(address)) == 16
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ def test_an_answer_that_nobody_asked_for_is_kept_told_and_answered(case, now, st
     assert isinstance(outcome, Handled)
     assert state_of(case) == state
     assert [entry.words for entry in entries(case)] == ["【回答】\n追記です。"]
-    assert queued(case) == [(NEWS, REVIEWER), (STATUS, CONTACT)]
+    assert queued(case) == [(STATUS, CONTACT), (NEWS, REVIEWER)]
+    assert ("手続きはすでに終わっている" in told(case)) == (state in ENDED)
+    assert "追記です。" in told(case, NEWS, REVIEWER)
 
 
 def test_answered_twice_the_second_answer_is_a_question(case, now):
@@ -136,13 +138,51 @@ def test_after_completion_the_answer_names_the_desks(case, now, state, mark):
     change_application(case, state=state)
     assert isinstance(take_up(case, reply(now, f"【{mark}】\n電話番号: 0312345678\n"), now), Handled)
     assert state_of(case) == state
-    assert queued(case) == [(STATUS, CONTACT)]
+    assert queued(case) == [(STATUS, CONTACT), (NEWS, REVIEWER)]
     assert "電話番号" in entries(case)[-1].words
     assert DESK.desks[0].phone in told(case)
     late = told(case)
     change_application(case, state="withdrawn")
     take_up(case, reply(now, f"【{mark}】\n"), now)
     assert told(case) != late
+
+
+@pytest.mark.parametrize("mark", ["取下げ", "修正"])
+def test_the_reviewer_is_told_of_what_came_after_completion_and_what_was_answered(case, now, mark):
+    change_application(case, state="ids_issued")
+    take_up(case, reply(now, f"【{mark}】\n電話番号: 0312345678\n"), now)
+    news = message_from_bytes(mail_to(case, NEWS, REVIEWER), policy=default)
+    assert news["Subject"] == f"【NSS】審査終了後の{mark}（{NUMBER} CT0001）"
+    text = told(case, NEWS, REVIEWER)
+    for words in (NUMBER, f"【{mark}】", CONTACT, "お問い合わせ先へ電話いただくこと", "電話番号: 0312345678"):
+        assert words in text, words
+
+
+@only_sqlite
+def test_the_reviewer_is_told_where_the_author_had_enough_answers_within_the_hour(case, now):
+    change_application(case, state="ids_issued")
+    for _ in range(5):
+        take_up(case, reply(now, "【照会】\n"), now)
+    outcome = take_up(case, reply(now, "【取下げ】\n"), now)
+    assert outcome.reason.endswith("not answered, the author had enough answers within the hour")
+    assert "お答えしていません" in told(case, NEWS, REVIEWER)
+
+
+@only_sqlite
+def test_a_second_withdrawal_is_answered_and_nobody_has_to_look_at_it(case, now):
+    take_up(case, reply(now, "【取下げ】\n"), now)
+    before = queued(case)
+    take_up(case, reply(now, "【取下げ】\n"), now)
+    assert queued(case)[len(before) :] == [(STATUS, CONTACT)]
+    assert "手続きはすでに終わっているため" in told(case)
+
+
+def test_answers_to_a_long_address_are_counted_as_well(case, now):
+    address = f"{'a' * 64}@{'b' * 60}.example"
+    change_application(case, applicant_email=address, address_accepted=True)
+    outcome = take_up(case, reply(now, "【照会】\n", sender=address, token_of=address), now)
+    assert outcome == Handled(f"question about {NUMBER}")
+    assert queued(case) == [(STATUS, address)]
 
 
 def test_a_question_is_answered_with_where_the_case_stands(case, now):
@@ -198,7 +238,8 @@ def test_system_settings_are_recorded_and_answered(settings_case, now):
 def test_system_settings_that_nobody_needs_are_kept_and_answered(case, now):
     assert isinstance(take_up(case, reply(now, "【システム設定申込】\nx\n"), now), Handled)
     assert application(case).settings_received_at is None
-    assert queued(case) == [(STATUS, CONTACT)]
+    assert queued(case) == [(STATUS, CONTACT), (NEWS, REVIEWER)]
+    assert "システム設定申込は必要ありません" in told(case).replace("\n", "")
     assert entries(case)[-1].words == "【システム設定申込】\nx"
 
 
@@ -207,7 +248,8 @@ def test_system_settings_after_their_deadline_are_kept_and_answered(settings_cas
     change_application(settings_case, state="ids_issued", settings_deadline=date(2026, 11, 23))
     take_up(settings_case, reply(now, "【システム設定申込】\nx\n"), now)
     assert application(settings_case).settings_received_at is None
-    assert queued(settings_case) == [(STATUS, CONTACT)]
+    assert queued(settings_case) == [(STATUS, CONTACT), (NEWS, REVIEWER)]
+    assert "システム設定申込締切日を過ぎて" in told(settings_case).replace("\n", "")
 
 
 @only_sqlite

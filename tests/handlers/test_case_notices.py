@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -9,13 +9,16 @@ import pytest
 from sqlalchemy import select
 
 from handlers import case_notices, case_tokens, notices
+from handlers.applications.field_rules import FieldError
 from handlers.applications.receipt_notices import Acceptance, send_received
+from handlers.case_errors import send_errors
 from handlers.case_history import EntryKind
 from handlers.case_notices import ReminderKind
 from handlers.notice_mail import NoticePart
 from storage.mail_queue import content_of
 from storage.models import Application, Contact, Line, Office, ScheduleDay, Work
 from storage.store import new_key
+from tests.handlers.applications.application_mails import mail_with
 from tests.handlers.applications.receipt_cases import ADMINISTRATOR, CONTACT, application_mail, change_office, mail_to
 from tests.handlers.review_cases import DESK, contents, line_change, notices_sent, receive, take_contracts
 
@@ -123,7 +126,6 @@ def test_a_hostile_register_stops_no_acceptance(case, now):
             office=office,
             lines={},
             open_cases=(),
-            email_registered=True,
         )
         return send_received(session, DESK, acceptance, now)
 
@@ -306,12 +308,35 @@ def test_an_unregistered_notice_address_is_named_to_the_administrator_until_a_re
         return case_notices.send_inquiry(session, DESK, row, "何台ですか", now)
 
     own, copy = (sent.get_content() for sent in mails(case, with_case(case, ask)))
-    assert "登録連絡先にありません" not in own
-    assert "登録連絡先にありません" in copy
+    assert "このお知らせの宛先のE-mailアドレスは、貴事業所の登録連絡先にありません" in unfolded(own)
+    assert "審査担当者がアドレスを認めるまで" in unfolded(own)
+    assert "申込担当者の次のE-mailアドレスは、貴事業所の登録連絡先にありません" in unfolded(copy)
 
     def accepted(session, row):
         row.address_accepted = True
         return ask(session, row)
 
-    _, copy = (sent.get_content() for sent in mails(case, with_case(case, accepted)))
-    assert "登録連絡先にありません" not in copy
+    for sent in mails(case, with_case(case, accepted)):
+        assert "登録連絡先にありません" not in unfolded(sent.get_content())
+
+
+def unfolded(text: str) -> str:
+    return "".join(line.strip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("address", ["not-registered@applicant.example", "Not-Registered@Applicant.Example"])
+def test_every_mail_to_an_unregistered_address_that_invites_a_reply_says_that_it_will_be_kept(case, now, address):
+    def report(session, row):
+        row.applicant_email = "not-registered@applicant.example"
+        office = session.get_one(Office, row.office_id)
+        people = [notices.Addressee(email=address, name="通関"), notices.contact(office, office.contacts[0])]
+        sent = [case_notices.send_status_report(session, DESK, row, person, now) for person in people]
+        mail = application_mail(now, mail_with(""))
+        errors = [FieldError(**{field.name: "x" for field in fields(FieldError)})]
+        sent += [[send_errors(session, DESK, row, mail, person, errors, now)] for person in people]
+        return [key for keys in sent for key in keys]
+
+    texts = [sent.get_body(("plain",)).get_content() for sent in mails(case, with_case(case, report))]
+    kept = ["登録連絡先にありません" in unfolded(text) for text in texts]
+    assert kept == [True, False, True, False]
+    assert "Replies from it are only kept" in " ".join(texts[2].split())

@@ -196,7 +196,6 @@ def test_quoted_numbers_and_forms_are_nobodys(case, now):
     [
         "Auto-Submitted: auto-replied",
         "X-Autoreply: yes",
-        "X-Auto-Response-Suppress: All",
         "Precedence: auto_reply",
         "List-Id: <l.example>",
     ],
@@ -221,8 +220,19 @@ def test_a_subject_of_somebody_away_is_a_sign_without_a_mark_only(case, now, sub
 
 
 def test_the_null_sender_is_never_answered(case, now):
-    assert isinstance(take_up(case, reply(now, "【照会】\n", mail_from=""), now), Refused)
+    assert isinstance(take_up(case, reply(now, "いかがでしょうか。\n", mail_from=""), now), Refused)
     assert queued(case) == []
+    assert isinstance(take_up(case, reply(now, "【照会】\n", mail_from=""), now), Refused)
+    assert queued(case) == [("reviewer/automatic-form", DESK.reviewer_address)]
+
+
+@only_sqlite
+def test_a_reply_that_wants_no_automatic_answer_answers_the_inquiry_of_whom_it_is(case, now):
+    change_application(case, state="inquiry")
+    raw = b"X-Auto-Response-Suppress: All\r\n" + written("3台です。\n")
+    assert isinstance(take_up(case, reply(now, "", raw=raw, trusted=False), now), Refused)
+    assert isinstance(take_up(case, reply(now, "", raw=raw), now), Handled)
+    assert state_of(case) == "under_review"
 
 
 def test_the_same_mail_again_has_no_second_effect(case, now):

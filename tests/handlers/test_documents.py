@@ -9,11 +9,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handlers import documents, reviews
+from handlers.applications import register
+from handlers.applications.application_copy import Acceptance, copy_of_application
+from handlers.applications.contents import ApplicationContents
+from handlers.calendar import start_of_day
 from handlers.documents import DocumentKind, DocumentRequest, Withheld
-from handlers.reviews import Decided
+from handlers.reviews import Decided, Details
 from handlers.workflow import Event
 from storage.models import Application
 from storage.store import opened
+from tests.handlers.applications.receipt_cases import application_mail
 from tests.handlers.review_cases import (
     CALENDAR,
     DESK,
@@ -98,7 +103,7 @@ def test_counts_stand_before_and_after_whether_the_ids_are_issued_or_not(store, 
         complete(store)
     rows = {row.heading: (row.before, row.after) for row in paper(store, DocumentKind.APPLICATION, TODAY).rows}
     assert rows["　回線 09143（変更） SMTPサーバ台数（SMTP双方向）"] == ("1台", "3台")
-    assert rows["　回線 09143（変更） メールアドレス数（SMTP双方向）"] == ("", "3個を追加")
+    assert rows["　回線 09143（変更） メールアドレス数（SMTP双方向）"] == ("1個", "4個")
 
 
 @pytest.mark.parametrize("completed", [False, True])
@@ -108,4 +113,61 @@ def test_a_deleted_terminal_is_named(store, completed):
         complete(store)
     rows = {row.heading: (row.before, row.after) for row in paper(store, DocumentKind.APPLICATION, START).rows}
     assert rows["　回線 09143（変更） SMTPサーバ台数（SMTP双方向）"] == ("1台", "0台")
-    assert rows["　回線 09143（変更） 削除する論理端末"] == ("60777S", "削除")
+    assert rows["　回線 09143（変更） メールアドレス数（SMTP双方向）"] == ("1個", "0個")
+    assert rows["　回線 09143（変更） 削除する論理端末名"] == ("60777S", "削除")
+
+
+@pytest.mark.parametrize("completed", [False, True])
+def test_a_paper_and_the_acceptance_write_what_changes_of_a_line_in_the_same_way(store, completed):
+    said = contents(
+        line_change(access_speed="128kbps", edifact="要", mail_addresses=2, addresses_of_new_servers=(2,)),
+        items=("naccs_lines", "naccs_terminals"),
+    )
+    receive(store, NOW, said=said)
+    copied = store.read(lambda session: _copied(session, said))
+    if completed:
+        complete(store)
+    place = "　回線 09143（変更） "
+    rows = {row.heading: row for row in paper(store, DocumentKind.APPLICATION, TODAY).rows}
+    written = {label: f"{row.before} → {row.after}" for label in copied if (row := rows[f"{place}{label}"])}
+    assert written == copied
+    assert written["メールアドレス数（SMTP双方向）"] == "1個 → 3個"
+    assert written["EDIFACTの要否"] == "否 → 要"
+
+
+def _copied(session: Session, said: ApplicationContents) -> dict[str, str]:
+    """Label -> before and after, as the acceptance has them."""
+    office = register.get_office(session, said.office_code)
+    acceptance = Acceptance(
+        mail=application_mail(NOW),
+        application=application(session),
+        contents=said,
+        office=office,
+        lines=register.line_facts(session, office, ["09143"], TODAY),
+        open_cases=(),
+    )
+    lines = copy_of_application(session, acceptance)["lines"]
+    assert isinstance(lines, list)
+    return {change.label: change.shown for change in lines[0].changes}
+
+
+def test_addresses_for_a_terminal_that_is_there_are_counted_and_named(store):
+    receive(store, NOW, said=contents(no_servers(mail_addresses=2, target_terminal="60777S")))
+    rows = {row.heading: (row.before, row.after) for row in paper(store, DocumentKind.APPLICATION, TODAY).rows}
+    assert rows["　回線 09143（変更） メールアドレス数（SMTP双方向）"] == ("1個", "3個")
+    assert rows["　回線 09143（変更） 対象の論理端末名"] == ("", "60777S")
+
+
+def test_what_a_column_was_is_left_open_once_the_register_has_the_new_one(store):
+    said = contents(line_change(access_speed="128kbps"), items=("naccs_lines", "naccs_terminals"))
+    receive(store, NOW, said=said)
+    complete(store)
+    begun = store.run(
+        lambda s: reviews.decide(
+            s, DESK, "260001A", Event.BEGIN_USE, "gateway", start_of_day(START), CALENDAR, Details()
+        )
+    )
+    assert isinstance(begun, Decided)
+    rows = {row.heading: (row.before, row.after) for row in paper(store, DocumentKind.APPROVAL, START).rows}
+    assert rows["　回線 09143（変更） アクセス速度"] == ("", "128kbps")
+    assert rows["　回線 09143（変更） SMTPサーバ台数（SMTP双方向）"] == ("1台", "2台")

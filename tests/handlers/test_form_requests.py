@@ -75,7 +75,7 @@ def test_a_signed_stranger_is_answered_too(store, now, what):
         (b"", {"trusted": False, "signed_by": ("elsewhere.example",)}),
         (b"", {"mail_from": ""}),
         (b"Auto-Submitted: auto-generated\r\n", {}),
-        (b"X-Auto-Response-Suppress: OOF, AutoReply\r\n", {}),
+        (b"X-Auto-Response-Suppress: OOF, AutoReply\r\n", {"trusted": False}),
         (b"List-Id: <l.example>\r\n", {}),
     ],
 )

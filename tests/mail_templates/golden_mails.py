@@ -19,7 +19,7 @@ from email.policy import default
 from pathlib import Path
 
 from handlers.case_history import EntryKind
-from handlers.case_notices import ReminderKind
+from handlers.case_notices import NotTaken, ReminderKind
 from handlers.desk import DeskSettings
 from handlers.workflow import Event, State
 from handlers.works import WorkMode
@@ -29,9 +29,11 @@ from tests.handlers.review_cases import DESK
 from tests.mail_templates.case_stories import PATHS, desk_in
 from tests.mail_templates.event_mails import read_bilingual_mails, read_mails, sending
 from tests.mail_templates.mail_stories import (
+    UNREGISTERED,
     Story,
     amended_wrongly,
     asked_for,
+    by_a_machine,
     completed,
     completed_with_every_change,
     completed_without_terminals,
@@ -42,6 +44,7 @@ from tests.mail_templates.mail_stories import (
     in_english,
     in_state,
     job_failing,
+    kept,
     news,
     overdue,
     overdue_by_the_dozen,
@@ -50,6 +53,7 @@ from tests.mail_templates.mail_stories import (
     received,
     received_with_everything,
     reminded,
+    replied_by_a_machine,
     reply_from_a_stranger,
     unchecked,
     void_with_every_change,
@@ -57,6 +61,7 @@ from tests.mail_templates.mail_stories import (
     with_other_lines,
     without_administrator,
     work,
+    work_moved,
     wrong,
 )
 
@@ -84,10 +89,19 @@ def _text_of(content_type: str, content: bytes) -> str:
     return content.decode() if content_type.endswith("/json") else f"({content_type})"
 
 
+# What a mail asked for by its mark, and the state that kept it from being done.
+KEPT: dict[NotTaken, tuple[State, str]] = {
+    NotTaken.TOO_LATE: (State.IDS_ISSUED, "修正"),
+    NotTaken.ENDED: (State.WITHDRAWN, "修正"),
+    NotTaken.NO_INQUIRY: (State.UNDER_REVIEW, "回答"),
+    NotTaken.NO_SETTINGS: (State.RECEIVED, "システム設定申込"),
+    NotTaken.SETTINGS_LATE: (State.IN_USE, "システム設定申込"),
+}
 # File name -> what happens, the template, and to whom it goes.
 CASES: dict[str, tuple[Story, str, str]] = {
     "application-received": (received, "applicant/application-received", CONTACT),
     "application-received-with-everything": (received_with_everything, "applicant/application-received", ADMINISTRATOR),
+    "application-received-unregistered": (received_with_everything, "applicant/application-received", UNREGISTERED),
     "application-received-other-lines": (with_other_lines, "applicant/application-received", CONTACT),
     "application-received-another-item": (with_another_item, "applicant/application-received", CONTACT),
     "review-requested": (received, "reviewer/review-requested", DESK.reviewer_address),
@@ -104,6 +118,8 @@ CASES: dict[str, tuple[Story, str, str]] = {
     "application-waiting-reply": (reply_from_a_stranger, "reviewer/application-waiting", DESK.reviewer_address),
     "application-waiting": (from_a_stranger, "reviewer/application-waiting", DESK.reviewer_address),
     "held-expired": (held_for_too_long, "reviewer/held-expired", DESK.reviewer_address),
+    "automatic-form": (by_a_machine, "reviewer/automatic-form", DESK.reviewer_address),
+    "automatic-form-reply": (replied_by_a_machine, "reviewer/automatic-form", DESK.reviewer_address),
     "amendment-invalid": (amended_wrongly, "applicant/amendment-invalid", CONTACT),
     "no-administrator-address": (without_administrator, "reviewer/no-administrator-address", DESK.reviewer_address),
     "mail-parked": (parked, "operator/mail-parked", DESK.operator_address),
@@ -120,10 +136,31 @@ CASES: dict[str, tuple[Story, str, str]] = {
     "work-schedule-on-site": (work(WorkMode.ON_SITE, spare_router=True), "applicant/work-schedule", ADMINISTRATOR),
     "work-schedule-shared-line": (work(WorkMode.REMOTE), "applicant/work-schedule", "butsuryu@other.example"),
     "work-schedule-new-line": (work(WorkMode.ON_SITE, new_line=True), "applicant/work-schedule", ADMINISTRATOR),
+    "work-schedule-moved": (work_moved(), "applicant/work-schedule", ADMINISTRATOR),
     "tcc-reminder": (unchecked, "applicant/tcc-reminder", CONTACT),
     "passwords-closing": (passwords_close, "applicant/passwords-closing", CONTACT),
     **{f"status-report-{state}": (in_state(state), "applicant/status-report", CONTACT) for state in PATHS},
-    "status-report-too-late": (in_state(State.IDS_ISSUED, too_late=True), "applicant/status-report", CONTACT),
+    **{
+        f"status-report-{not_taken.replace('_', '-')}": (
+            in_state(state, not_taken=not_taken, mark=mark),
+            "applicant/status-report",
+            CONTACT,
+        )
+        for not_taken, (state, mark) in KEPT.items()
+    },
+    **{
+        f"case-news-{not_taken.replace('_', '-')}": (
+            kept(state, not_taken, mark),
+            "reviewer/case-news",
+            DESK.reviewer_address,
+        )
+        for not_taken, (state, mark) in KEPT.items()
+    },
+    "case-news-unanswered": (
+        kept(State.IDS_ISSUED, NotTaken.TOO_LATE, "取下げ", answered=False),
+        "reviewer/case-news",
+        DESK.reviewer_address,
+    ),
     "status-report-with-papers": (
         in_state(State.IN_USE, papers=("変更申込書.pdf", "変更承認通知.pdf")),
         "applicant/status-report",
@@ -158,6 +195,7 @@ CASES: dict[str, tuple[Story, str, str]] = {
 _BILINGUAL = {
     "application-held": "application-held",
     "application-received": "application-received-with-everything",
+    "application-received-unregistered": "application-received-unregistered",
     "blank-form": "blank-form",
     "id-notice": "id-notice-every-change",
     "passwords-closing": "passwords-closing",
@@ -166,6 +204,7 @@ _BILINGUAL = {
     "status-report": "status-report-with-papers",
     "tcc-reminder": "tcc-reminder",
     "work-schedule": "work-schedule-on-site",
+    "work-schedule-moved": "work-schedule-moved",
 }
 CASES |= {f"{mail}-{_IN_ENGLISH}": (in_english(CASES[case][0]), *CASES[case][1:]) for mail, case in _BILINGUAL.items()}
 

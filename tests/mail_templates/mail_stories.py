@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from handlers import case_notices, desk_mail, lane_watch, notices, reviews
+from handlers import case_notices, desk_mail, lane_watch, notice_rates, notices, reviews, works
 from handlers.applications import held_mails, receipt_notices, register
 from handlers.applications.contents import ApplicationContents, ApplicationWarning, ItemChange, LineAction
 from handlers.case_history import EntryKind
-from handlers.case_notices import ReminderKind
+from handlers.case_notices import NotTaken, ReminderKind
 from handlers.case_tokens import case_local_part
 from handlers.desk_job_runs import FailingJob
 from handlers.notice_mail import NoticePart
@@ -61,6 +61,7 @@ from tests.mail_templates.case_stories import application as case_of
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 25, 3, 30, tzinfo=UTC)
 STRANGER = "someone@elsewhere.example"
+UNREGISTERED = "not-registered@applicant.example"
 
 Story = Callable[[Store], None]
 
@@ -71,8 +72,8 @@ _BUSY_FORM = {
     "申込内容/利用開始日": "20261124",
     "申込内容/変更する理由": "自社システムのSMTP双方向サーバを追加するため。\n二行目：a long English sentence, " * 3,
     "申込担当者/FAX番号": "0398765432",
-    "申込担当者/E-mailアドレス（登録用）": "not-registered@applicant.example",
-    "申込担当者/E-mailアドレス（確認用）": "not-registered@applicant.example",
+    "申込担当者/E-mailアドレス（登録用）": UNREGISTERED,
+    "申込担当者/E-mailアドレス（確認用）": UNREGISTERED,
     "回線・論理端末/論理端末数（インタラクティブ）": "2",
     "回線・論理端末/GWサーバ台数（SMTP/POP3）": "1",
     "回線・論理端末/SMTPサーバ台数（SMTP双方向）": "2",
@@ -301,7 +302,6 @@ def _tell_received(store: Store, said: ApplicationContents) -> None:
             office=office,
             lines=register.line_facts(session, office, (line.router_number for line in said.lines), NOW.date()),
             open_cases=(),
-            email_registered=True,
         )
         receipt_notices.send_received(session, DESK, acceptance, LATER)
 
@@ -388,8 +388,10 @@ def _hold(session: Session, raw: bytes) -> None:
     )
 
 
-def in_state(state: CaseState, *, too_late: bool = False, papers: tuple[str, ...] = ()) -> Story:
-    """The status report of an application in that state."""
+def in_state(
+    state: CaseState, *, not_taken: NotTaken | None = None, mark: str = "", papers: tuple[str, ...] = ()
+) -> Story:
+    """The status report of an application in that state, to a question or to a mark that was not taken."""
 
     def story(store: Store) -> None:
         with _desk() as desk:
@@ -399,11 +401,53 @@ def in_state(state: CaseState, *, too_late: bool = False, papers: tuple[str, ...
         def report(session: Session) -> None:
             row = case_of(session)
             person = notices.both(row, session.get_one(Office, row.office_id))[0]
-            case_notices.send_status_report(session, DESK, row, person, LATER, too_late=too_late, documents=parts)
+            case_notices.send_status_report(
+                session, DESK, row, person, LATER, not_taken=not_taken, mark=mark, documents=parts
+            )
 
         store.run(report)
 
     return story
+
+
+def kept(state: CaseState, not_taken: NotTaken, mark: str, *, answered: bool = True) -> Story:
+    """What the reviewer reads of a mail with a mark that changed nothing."""
+    mail = case_notices.KeptMail(
+        not_taken=not_taken,
+        mark=mark,
+        words="【申込担当者】\n電話番号: 0312345678" if mark == "修正" else "都合により、お願いします。",
+        author=CONTACT,
+        answered=answered,
+    )
+
+    def story(store: Store) -> None:
+        with _desk() as desk:
+            bring(store, desk, state)
+        store.run(lambda session: case_notices.tell_not_taken(session, DESK, case_of(session), mail, LATER))
+
+    return story
+
+
+def by_a_machine(store: Store) -> None:
+    """Forms that a list and a program sent, the second one of them while the reviewer had heard enough."""
+    begin(store)
+    raw = b"Precedence: bulk\r\n" + application()
+    for _ in range(notice_rates.AT_ONCE):
+        store.run(lambda session: notice_rates.told(session, "automatic-forms", NOW))
+    _arrive(store, raw.replace(b"Precedence: bulk", b"List-Id: <brokers.lists.example>"), NOW)
+    _arrive(store, raw, NOW + notice_rates.GAP)
+
+
+def replied_by_a_machine(store: Store) -> None:
+    """A withdrawal with a null sender."""
+    received(store)
+    address = f"{case_local_part(DESK.token_key, RECEIPT, CONTACT)}@{DESK.support_domain}"
+    _arrive(store, mail_with("【取下げ】\n", files=()), LATER, rcpt_to=address, mail_from="")
+
+
+def _arrive(store: Store, raw: bytes, now: datetime, **envelope: Any) -> None:
+    mail = application_mail(now, raw, **envelope)
+    store.run(lambda session: desk_mail.handle(session, mail, DESK, now))
 
 
 def unchecked(store: Store) -> None:
@@ -469,6 +513,31 @@ def work(mode: WorkMode, *, spare_router: bool = False, new_line: bool = False) 
             fee="30,000円（税別）" if spare_router else "",
         )
         store.run(lambda session: _schedule_work(session, order, new_line=new_line))
+
+    return story
+
+
+def work_moved() -> Story:
+    """Work on site for the line of the seed's application, in the place of remote work three days before."""
+
+    def arrange(session: Session) -> None:
+        line = session.scalars(select(Line).where(Line.router_number == "09143")).one()
+        begins, ends = datetime(2026, 12, 7, 4, 0, tzinfo=UTC), datetime(2026, 12, 7, 6, 0, tzinfo=UTC)
+        first = WorkOrder(begins_at=begins, ends_at=ends, contact="NACCSセンター 回線工事窓口", phone="0440000000")
+        works.schedule(session, DESK, case_of(session), first, "os:reviewer", LATER)
+        moved = WorkOrder(
+            begins_at=begins + timedelta(days=3),
+            ends_at=ends + timedelta(days=3),
+            mode=WorkMode.ON_SITE,
+            fee="30,000円（税別）",
+        )
+        arranged = works.schedule(session, DESK, case_of(session), moved, "os:reviewer", LATER)
+        case_notices.send_work_schedule(session, DESK, case_of(session), arranged, line, LATER)
+
+    def story(store: Store) -> None:
+        begin(store, WITH_SMTP_SERVER + SHARING)
+        take_in(store, application_mail(NOW, application(_BUSY_FORM)), NOW)
+        store.run(arrange)
 
     return story
 

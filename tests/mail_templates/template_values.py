@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from handlers.applications.application_copy import LineShown, PairShown, ValueChange
+from handlers.applications.application_copy import LineShown, PairShown
 from handlers.applications.contents import Applicant, ApplicationFile, ApplicationWarning, Person
-from handlers.case_notices import WorkShown
+from handlers.applications.value_changes import ValueChange
+from handlers.case_notices import ReplacedShown, WorkShown
 from handlers.case_progress import Progress
 from handlers.case_view import IssuedTerminal
 from handlers.desk_job_runs import FailingJob
@@ -98,6 +99,7 @@ WORK = WorkShown(
     phone="0312345678",
     fee=LONG,
     note="一行目\n" + LONG,
+    replaced=ReplacedShown(remote=False, begins_at=RECEIVED, ends_at=RECEIVED),
 )
 OVERDUE: dict[str, Any] = {
     "address": f"{'a' * 64}@{'b' * 60}.EXAMPLE",
@@ -161,7 +163,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "ended": False,
         "progress": [Progress(item=LONG, date=DAY, notice="利用申込受付完了のお知らせ")],
         "documents": [UNBROKEN],
-        "too_late": True,
+        "not_taken": "too_late",
+        "mark": "修正",
     },
     "applicant/schedule": {"schedule": SCHEDULE},
     "applicant/blank-form": {"files": [UNBROKEN], "schedule": SCHEDULE, "reasons": [LONG]},
@@ -226,7 +229,6 @@ VALUES: dict[str, dict[str, Any]] = {
         "schedule_verdict": "希望日はスケジュール外です",
         "needs_inquiry": True,
         "needs_system_settings": True,
-        "email_not_registered": True,
     },
     "reviewer/case-news": {
         "news": "申込内容の修正",
@@ -236,9 +238,25 @@ VALUES: dict[str, dict[str, Any]] = {
         "office": LONG,
         "office_code": "CT0001",
         "author": f"{'a' * 64}@{'b' * 60}.example",
+        "mark": "修正",
+        "answered": LONG,
         "proposed_start": DAY,
         "words": "一行目\n" + LONG,
         "changes": CHANGES,
+    },
+    "reviewer/automatic-form": {
+        "mail_id": 382872872311328768,
+        "received": RECEIVED,
+        "rcpt_to": f"case+260001A.…@{'b' * 60}.example",
+        "header_from": f"{'a' * 64}@{'b' * 60}.example",
+        "mail_from": f"{'a' * 64}@{'b' * 60}.example",
+        "sender_verdict": LONG,
+        "receipt_number": "260001A",
+        "subject": LONG,
+        "mark": "取下げ",
+        "office_code": "CT0001",
+        "reason": LONG,
+        "passed_over": 12,
     },
     "reviewer/reminder": {
         "kind": "review_waiting",
