@@ -29,6 +29,7 @@ from handlers.contract_file import (
 )
 from handlers.contract_passwords import hash_contract_passwords, known_password_hashes
 from handlers.desk import DeskSettings
+from handlers.line_lans import lan_of, new_overlaps
 from handlers.naccs.eligibility import password_mac
 from handlers.reservations import Kind, claim, end_of_rest, holder_named, rest_ip
 from handlers.terminals import change_map
@@ -115,6 +116,7 @@ class _Import:
     ended: list[str] = field(default_factory=list)
     ended_lines: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    new_lans: set[str] = field(default_factory=set)  # router numbers of lines whose LAN or sharing is new
 
     @property
     def today(self) -> date:
@@ -126,6 +128,7 @@ class _Import:
             self._take_office(office)
         self.session.flush()
         self._check_sharers(contracts)
+        self.faults += new_overlaps(self.session, self.new_lans, self.today)
         if self.faults:
             raise ContractsRefused(tuple(self.faults))
         if not self.added and not self.updated:
@@ -185,8 +188,10 @@ class _Import:
             self.ended_lines.append(found.router_number)
             return
         values = contract.model_dump(exclude={"terminals"}) | {"shared_with": " ".join(contract.shared_with)}
-        before = self.updated[Line.__tablename__]
+        before, lan_before = self.updated[Line.__tablename__], None if found is None else lan_of(found, office.code)
         line = self._put(Line, found, office_id=office.id, **values)
+        if lan_of(line, office.code) != lan_before:
+            self.new_lans.add(line.router_number)
         if found is None or self.updated[Line.__tablename__] > before:
             self._record("line_added" if found is None else "line_changed", f"line:{line.router_number}")
         for terminal in contract.terminals:

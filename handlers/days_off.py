@@ -32,6 +32,22 @@ def days_off(session: Session, first: date, last: date) -> list[DayOff]:
     return [DayOff(day=row.day, name=row.name) for row in session.scalars(query)]
 
 
+def day_off(session: Session, day: date) -> DayOff | None:
+    """The day off that a day is, also in a year the store knows nothing of; None for a working day."""
+    row = session.get(CalendarDay, day)
+    if row is not None:
+        return DayOff(day=day, name=row.name)
+    if _knows_year(session, day.year):
+        return None
+    name = holiday_names({day.year}).get(day)
+    return None if name is None else DayOff(day=day, name=name)
+
+
+def off_by_law(day: date) -> bool:
+    """Whether a day is off by law: a national holiday, or between 12/29 and 1/3."""
+    return day in holiday_names({day.year})
+
+
 def add_day_off(session: Session, day: date, name: str, actor: str, now: datetime) -> bool:
     """Add a day off; False when it is one already.
 
@@ -58,8 +74,12 @@ def remove_day_off(session: Session, day: date, actor: str, now: datetime) -> bo
     return True
 
 
+def _knows_year(session: Session, year: int) -> bool:
+    return bool(days_off(session, date(year, 1, 1), date(year, 12, 31)))
+
+
 def _fill_year(session: Session, year: int) -> None:
-    if days_off(session, date(year, 1, 1), date(year, 12, 31)):
+    if _knows_year(session, year):
         return
     for day, name in holiday_names({year}).items():
         session.add(CalendarDay(day=day, name=name))

@@ -23,6 +23,7 @@ from handlers.audit import audit
 from handlers.calendar import BusinessCalendar, jst_date
 from handlers.case_history import EntryKind
 from handlers.desk import DataKeys, DeskSettings
+from handlers.workflow import State
 from storage.models import Application, IssuedSecret, LogicalTerminal
 from storage.store import new_key
 
@@ -46,6 +47,7 @@ class Hidden(StrEnum):
     NOT_ISSUED = "not_issued"
     WINDOW_CLOSED = "window_closed"
     GONE = "gone"  # destroyed, or their keys are lost: they can be issued again
+    TAKEN_BACK = "taken_back"  # with the IDs, when the case became void: they cannot be issued again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +84,16 @@ def reveal(
     calendar: BusinessCalendar,
 ) -> tuple[Revealed, ...] | Hidden:
     """The passwords of an application, the office's first; `now` must be in the window. Each view is recorded."""
-    if application.start_date is None:
+    last = last_day(application, calendar)
+    if last is None or _last_issued(session, application) is None:
         return Hidden.NOT_ISSUED
-    last = application.passwords_until or calendar.last_day_of_password_window(application.start_date)
+    if application.state == State.VOID:
+        return Hidden.TAKEN_BACK
     if jst_date(now) > last:
         return Hidden.WINDOW_CLOSED
     rows = _standing(session, application)
     if not rows:
-        return Hidden.NOT_ISSUED if _last_issued(session, application) is None else Hidden.GONE
+        return Hidden.GONE
     revealed = [_open(session, desk.data_keys, row) for row in rows]
     shown = tuple(found for found in revealed if found is not None)
     if len(shown) < len(rows):
@@ -97,6 +101,13 @@ def reveal(
     case_history.record(session, application, EntryKind.SECRETS_VIEWED, actor, now)
     audit(session, actor, "secrets_viewed", f"application:{application.receipt_number}", "", now)
     return tuple(sorted(shown, key=lambda one: (one.kind is not SecretKind.OFFICE_PASSWORD, one.terminal)))
+
+
+def last_day(application: Application, calendar: BusinessCalendar) -> date | None:
+    """The last JST day on which passwords of an application can be seen; None before its start is confirmed."""
+    if application.start_date is None:
+        return None
+    return application.passwords_until or calendar.last_day_of_password_window(application.start_date)
 
 
 def reissue(session: Session, desk: DeskSettings, application: Application, until: date, now: datetime) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any
 
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from handlers.contract_collisions import is_in_lan
 from handlers.contract_export import line_keys
 from handlers.contract_faults import ContractsRefused, Fault
 from handlers.contract_file import LineContract, check_row
+from handlers.line_lans import Lan, in_the_way_of, lan_fault, lan_of
 from handlers.map_changes import (
     Change,
     Changed,
@@ -26,23 +28,25 @@ from handlers.map_changes import (
     refuse,
     refuse_another_day,
 )
-from handlers.map_rows import is_in_use, lines_overlapping, taken_for_line, terminals_on
+from handlers.map_rows import is_in_use, router_is_taken, terminals_on
 from storage.models import Line, Office
 from storage.store import new_key
 
 
 def add_line(session: Session, change: Change, office_code: str, values: Mapping[str, Any]) -> Changed:
-    """Add a line to an office. Its router number may never have been used, its LAN be no other line's."""
+    """Add a line to an office. Its router number may never have been used, its LAN be no other line's but shared."""
     version = begin(session, change)
     place = f"line {values.get('router_number', '')}"
     contract = check_row(LineContract, dict(values), place)
     office = session.scalars(select(Office).where(Office.code == office_code)).first()
     if office is None:
         refuse(place, "no_office", office_code)
-    taken = taken_for_line(session, contract.router_number, contract.lan_subnet, change.today)
+    number = contract.router_number
+    taken = [Fault(place=place, rule="line_taken", value=number)] if router_is_taken(session, number) else []
     _refuse_all(
         *_unknown_sharers(session, place, contract),
-        *(Fault(place=place, rule="line_taken", value=value) for value in taken),
+        *taken,
+        *_in_the_way(session, place, _lan(contract, office_code), change.today),
     )
     line = Line(id=new_key(session), office_id=office.id, effective_from=change.day, **_columns(contract))
     session.add(line)
@@ -51,13 +55,17 @@ def add_line(session: Session, change: Change, office_code: str, values: Mapping
 
 
 def change_line(session: Session, change: Change, router_number: str, values: Mapping[str, Any]) -> Changed:
-    """Give a line other values at once; its terminals must all be inside its LAN afterwards."""
+    """Give a line other values at once; its terminals must all be inside its LAN, and that be its own or shared."""
     version = begin(session, change)
     place = f"line {router_number}"
     refuse_another_day(change, place)
     line = line_named(session, router_number, change)
     contract = check_row(LineContract, {**line_keys(line), **values}, place)
-    _refuse_all(*_unknown_sharers(session, place, contract), *_outside(session, line, contract, change))
+    _refuse_all(
+        *_unknown_sharers(session, place, contract),
+        *_outside(session, line, contract, change),
+        *_lan_in_the_way(session, line, contract, change),
+    )
     differing = {name: value for name, value in _columns(contract).items() if getattr(line, name) != value}
     if not differing:
         refuse(place, "unchanged")
@@ -104,14 +112,32 @@ def _unknown_sharers(session: Session, place: str, contract: LineContract) -> It
 
 
 def _outside(session: Session, line: Line, contract: LineContract, change: Change) -> Iterator[Fault]:
-    """Terminals that the new LAN leaves out, and lines whose LAN it meets."""
+    """Terminals that the new LAN leaves out."""
     if contract.lan_subnet == line.lan_subnet:
         return
     for terminal in terminals_on(session, line, change.day):
         if not is_in_lan(terminal.ip_address, contract.lan_subnet):
             yield Fault(place=f"terminal {terminal.name}", rule="outside_lan", value=contract.lan_subnet)
-    for number in lines_overlapping(session, contract.lan_subnet, change.day):
-        if number != line.router_number:
-            yield Fault(
-                place=_subject(line).replace(":", " "), rule="line_taken", value=f"{contract.lan_subnet} ({number})"
-            )
+
+
+def _lan_in_the_way(session: Session, line: Line, contract: LineContract, change: Change) -> Iterator[Fault]:
+    """Lines whose LAN the line would meet; one that is as it was is not asked about."""
+    office_code = line.office.code
+    lan = _lan(contract, office_code)
+    if lan != lan_of(line, office_code):
+        yield from _in_the_way(session, f"line {line.router_number}", lan, change.today)
+
+
+def _in_the_way(session: Session, place: str, lan: Lan, today: date) -> Iterator[Fault]:
+    for number in in_the_way_of(session, lan, today):
+        yield lan_fault(place, lan, number)
+
+
+def _lan(contract: LineContract, office_code: str) -> Lan:
+    return Lan(
+        router_number=contract.router_number,
+        subnet=contract.lan_subnet,
+        office_code=office_code,
+        shared=contract.shared_with_other_offices,
+        shared_with=frozenset(contract.shared_with),
+    )

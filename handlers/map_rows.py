@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from handlers.line_lans import Lan, in_the_way_of
 from handlers.reservations import rest_ip, rest_mail_address
 from storage.models import Line, LogicalTerminal, MailAddress, Office
 
@@ -86,26 +86,15 @@ def line_of(session: Session, office: Office, router_number: str) -> Line | None
     return session.scalars(select(Line).where(Line.router_number == router_number, Line.office_id == office.id)).first()
 
 
+def router_is_taken(session: Session, router_number: str) -> bool:
+    """Whether a line has, or ever had, this router number."""
+    return session.scalar(select(Line.id).where(Line.router_number == router_number)) is not None
+
+
 def taken_for_line(session: Session, router_number: str, lan_subnet: str, today: date) -> Iterator[str]:
-    """What of a new line is had by another: its router number, ever, or the LAN of a line that has not ended.
-
-    An end that is still to come may be moved or taken back, so the LAN is not free from that day on.
-    """
-    if session.scalar(select(Line.id).where(Line.router_number == router_number)) is not None:
+    """What of a new line is had by another: its router number, ever, or the LAN of a line that has not ended."""
+    if router_is_taken(session, router_number):
         yield router_number
-    for line in lines_overlapping(session, lan_subnet, today):
-        yield f"{lan_subnet} ({line})"
-
-
-def lines_overlapping(session: Session, lan_subnet: str, day: date) -> list[str]:
-    """The router numbers of lines, in use on that day or later, whose LAN has an address of this one."""
-    wanted = ip_network(lan_subnet)
-    still = or_(Line.effective_until.is_(None), Line.effective_until > day)
-    rows = session.execute(select(Line.router_number, Line.lan_subnet).where(still).order_by(Line.router_number))
-    return [number for number, lan in rows if _overlap(wanted, ip_network(lan))]
-
-
-def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
-    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
-        return one.overlaps(other)
-    return isinstance(one, IPv6Network) and isinstance(other, IPv6Network) and one.overlaps(other)
+    lan = Lan(router_number=router_number, subnet=lan_subnet, office_code="")
+    for other in in_the_way_of(session, lan, today):
+        yield f"{lan_subnet} ({other})"

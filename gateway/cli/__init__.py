@@ -1,7 +1,7 @@
 """The command line `naccs-gateway`: its root options, `check-settings`, and the table of command modules.
 
-Exit status: 0 done, 1 refused or not found, 2 wrong usage. A command imports what it needs when it runs, so
-that `--help` does not wait for the store's libraries.
+Exit status: 0 done; 1 refused by a rule or a state, or not found; 2 called wrongly. A command imports what it needs
+when it runs, so that `--help` does not wait for the store's libraries.
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from gateway.cli.helping import EXIT_STATUS, Group, dress
+from gateway.cli.languages import Language, of_locale
+from gateway.cli.options import AsJson
+
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
 Register = Callable[[typer.Typer], None]
-
-
-class Language(StrEnum):
-    JA = "ja"
-    EN = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +34,7 @@ class Invocation:
 
     @property
     def language(self) -> Language:
-        from gateway.settings import preferred_language
-
-        return self.lang or Language(preferred_language())
+        return self.lang or of_locale()
 
     def settings(self) -> Settings:
         """The settings in force; a fault in them ends the command with status 1 and names the key."""
@@ -68,6 +64,12 @@ def refuse(reason: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def misuse(reason: str) -> NoReturn:
+    """End the command with status 2: it was called wrongly."""
+    typer.echo(reason, err=True)
+    raise typer.Exit(2)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output, Japanese left readable."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
@@ -78,6 +80,8 @@ def build() -> typer.Typer:
     """The whole command, every module of the table registered: one, since the groups are the modules' own."""
     root = typer.Typer(
         name="naccs-gateway",
+        cls=Group,
+        epilog=EXIT_STATUS,
         help="Mail gateway on the center side of NACCS.",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -87,6 +91,7 @@ def build() -> typer.Typer:
     root.command("check-settings")(check_settings)
     for register in _command_modules():
         register(root)
+    dress(root)
     return root
 
 
@@ -147,7 +152,7 @@ def _root(
 
 def check_settings(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read the settings as `serve` would and show what is in force, passwords hidden."""
     shown = invocation(context).settings().shown()

@@ -9,9 +9,6 @@ import typer
 
 from gateway.cli import invocation, print_json, refuse
 from gateway.cli.contract_apps import (
-    AsJson,
-    DryRun,
-    Effective,
     OfOffice,
     Options,
     address_app,
@@ -20,7 +17,8 @@ from gateway.cli.contract_apps import (
     show_history,
 )
 from gateway.cli.map_views import span, terminals
-from gateway.cli.opening import SudoUid, opened_store
+from gateway.cli.opening import opened_store
+from gateway.cli.options import AsJson, with_lists
 
 
 def register(root: typer.Typer) -> None:
@@ -49,35 +47,31 @@ def list_addresses(context: typer.Context, office: OfOffice = None, as_json: AsJ
 
 
 @address_app.command("add")
+@with_lists
 def add(
     context: typer.Context,
     terminal: Annotated[str, typer.Argument(help="The logical terminal (論理端末名) that gets it.")],
     address: Annotated[str | None, typer.Argument(help="The address; else the next free one of the office.")] = None,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Options,
 ) -> None:
     """Add a mail address to a terminal."""
     from handlers.terminal_changes import add_address
 
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     carry_out(context, options, partial(add_address, terminal_name=terminal.upper(), address=address))
 
 
 @address_app.command("end")
+@with_lists
 def end(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="The mail address.")],
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Options,
 ) -> None:
     """End a mail address. What waits for it is not sent any more, and it rests before it is issued again."""
     from handlers.terminal_changes import end_address
 
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     carry_out(context, options, partial(end_address, address=address))
 
 

@@ -2,96 +2,133 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.deciding import AsJson, Preview, Receipt, Wanted, WordsFile, carry_out, words_of
-from gateway.cli.opening import SudoUid
+from gateway.cli import invocation
+from gateway.cli.deciding import Deciding, Receipt, Recording, Words, carry_out, decision
+from gateway.cli.options import with_lists
 
 if TYPE_CHECKING:
     from handlers.review_case import NewLine
 
 _DATE_FORMATS = ["%Y-%m-%d"]
-_Words = Annotated[str | None, typer.Argument(help="What the applicant is told.", show_default=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Simple:
+    """A command that is nothing but its event: its help, and what is said when it happened."""
+
+    event: str
+    summary: str
+    done: tuple[str, str]
+
+
+def _recorded(simple: _Simple) -> Callable[..., None]:
+    @with_lists
+    def command(context: typer.Context, receipt: Receipt, options: Recording) -> None:
+        carry_out(decision(context, receipt, simple.event, options, simple.done))
+
+    return command
+
+
+def _told(simple: _Simple) -> Callable[..., None]:
+    @with_lists
+    def command(context: typer.Context, receipt: Receipt, options: Deciding) -> None:
+        carry_out(decision(context, receipt, simple.event, options, simple.done))
+
+    return command
+
+
+def _told_in_words(simple: _Simple) -> Callable[..., None]:
+    @with_lists
+    def command(context: typer.Context, receipt: Receipt, words: Words, options: Deciding) -> None:
+        from handlers.review_case import Details
+
+        told = Details(words=words.text(invocation(context)))
+        carry_out(decision(context, receipt, simple.event, options, simple.done), told)
+
+    return command
+
+
+# In the order of the help; None: a function of this module.
+_COMMANDS: dict[str, tuple[Callable[[_Simple], Callable[..., None]], _Simple] | None] = {
+    "take": (
+        _recorded,
+        _Simple(
+            event="take",
+            summary="Begin the review, or take it over from another reviewer.",
+            done=("{receipt} の審査を担当します。", "{receipt} is yours to review"),
+        ),
+    ),
+    "inquire": (
+        _told_in_words,
+        _Simple(
+            event="inquire",
+            summary=(
+                "Ask the applicant something (確認事項); the answer comes by mail. A proposed completion is dropped."
+            ),
+            done=("{receipt} 確認事項を申込者に送りました。", "{receipt} the applicant was asked"),
+        ),
+    ),
+    "reject": (
+        _told_in_words,
+        _Simple(
+            event="reject",
+            summary="Do not approve the application (不承認), and tell the applicant why.",
+            done=("{receipt} 不承認。", "{receipt} rejected"),
+        ),
+    ),
+    "complete": None,
+    "reschedule": None,
+    "void": (
+        _told_in_words,
+        _Simple(
+            event="void",
+            summary=(
+                "Make an application void (無効) before its start: its IDs are taken back, the applicant is told why."
+            ),
+            done=("{receipt} 無効にしました。", "{receipt} is void"),
+        ),
+    ),
+    "settings-received": (
+        _told,
+        _Simple(
+            event="receive_settings",
+            summary="Record that the application for system settings (システム設定申込) came, by whatever way.",
+            done=("{receipt} システム設定申込を受け付けました。", "{receipt} the system settings were applied for"),
+        ),
+    ),
+    "accept-address": (
+        _recorded,
+        _Simple(
+            event="accept_address",
+            summary="Let replies from the application's notice address act, though the register does not have it.",
+            done=(
+                "{receipt} 通知先アドレスからの返信を受け付けます。",
+                "{receipt} replies from its notice address act now",
+            ),
+        ),
+    ),
+}
 
 
 def register(application_app: typer.Typer) -> None:
     """Add the commands of this module to `application`."""
-    application_app.command("take")(take)
-    application_app.command("inquire")(inquire)
-    application_app.command("reject")(reject)
-    application_app.command("complete")(complete)
-    application_app.command("reschedule")(reschedule)
-    application_app.command("void")(void)
-    application_app.command("settings-received")(settings_received)
-    application_app.command("accept-address")(accept_address)
+    own = {"complete": complete, "reschedule": reschedule}
+    for name, row in _COMMANDS.items():
+        if row is None:
+            application_app.command(name)(own[name])
+        else:
+            shape, simple = row
+            application_app.command(name, help=simple.summary)(shape(simple))
 
 
-def take(context: typer.Context, receipt: Receipt, as_json: AsJson = False, sudo_uid: SudoUid = None) -> None:
-    """Begin the review, or take it over from another reviewer."""
-    carry_out(
-        Wanted(
-            context=context,
-            receipt=receipt,
-            event="take",
-            sudo_uid=sudo_uid,
-            preview=False,
-            as_json=as_json,
-            done=("{receipt} の審査を担当します。", "{receipt} is yours to review"),
-        )
-    )
-
-
-def inquire(
-    context: typer.Context,
-    receipt: Receipt,
-    words: _Words = None,
-    file: WordsFile = None,
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
-    """Ask the applicant something (確認事項); the answer comes by mail. A proposed completion is dropped."""
-    from handlers.review_case import Details
-
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="inquire",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} 確認事項を申込者に送りました。", "{receipt} the applicant was asked"),
-    )
-    carry_out(wanted, Details(words=words_of(words, file)))
-
-
-def reject(
-    context: typer.Context,
-    receipt: Receipt,
-    words: _Words = None,
-    file: WordsFile = None,
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
-    """Do not approve the application (不承認), and tell the applicant why."""
-    from handlers.review_case import Details
-
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="reject",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} 不承認。", "{receipt} rejected"),
-    )
-    carry_out(wanted, Details(words=words_of(words, file)))
-
-
+@with_lists
 def complete(
     context: typer.Context,
     receipt: Receipt,
@@ -112,9 +149,8 @@ def complete(
     accept_address: Annotated[
         bool, typer.Option("--accept-address", help="Replies from the notice address act from now on.")
     ] = False,
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Deciding,
 ) -> None:
     """Complete the review: issue the IDs and mail them to the applicant and the administrator.
 
@@ -123,110 +159,34 @@ def complete(
     """
     from handlers.review_case import Details
 
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="complete",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} 審査終了。利用開始日 {start}", "{receipt} completed, start date {start}"),
-    )
     details = Details(
         start_date=_day(start_date),
         inquiry_made=inquiry_made,
         accept_address=accept_address,
         new_lines=tuple(_new_line(text) for text in new_line or ()),
     )
-    carry_out(wanted, details)
+    done = ("{receipt} 審査終了。利用開始日 {start}", "{receipt} completed, start date {start}")
+    carry_out(decision(context, receipt, "complete", options, done), details)
 
 
+@with_lists
 def reschedule(
     context: typer.Context,
     receipt: Receipt,
     start: Annotated[datetime | None, typer.Argument(formats=_DATE_FORMATS, help="The new start date.")] = None,
     start_date: Annotated[datetime | None, typer.Option(formats=_DATE_FORMATS, help="The same, as an option.")] = None,
     words: Annotated[str, typer.Option(help="Why, for the history.")] = "",
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Deciding,
 ) -> None:
     """Move the start: before the completion the wish, afterwards the start with everything that hangs on it."""
     from handlers.review_case import Details
 
     if (start is None) == (start_date is None):
         raise typer.BadParameter("give the new start date, once", param_hint="--start-date")
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="reschedule",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} 日程を変更しました。", "{receipt} rescheduled"),
-    )
-    carry_out(wanted, Details(start_date=_day(start or start_date), words=words))
-
-
-def void(
-    context: typer.Context,
-    receipt: Receipt,
-    words: _Words = None,
-    file: WordsFile = None,
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
-    """Make an application void (無効) before its start: its IDs are taken back, and the applicant is told why."""
-    from handlers.review_case import Details
-
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="void",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} 無効にしました。", "{receipt} is void"),
-    )
-    carry_out(wanted, Details(words=words_of(words, file)))
-
-
-def settings_received(
-    context: typer.Context,
-    receipt: Receipt,
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
-    """Record that the application for system settings (システム設定申込) came, by whatever way."""
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="receive_settings",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} システム設定申込を受け付けました。", "{receipt} the system settings were applied for"),
-    )
-    carry_out(wanted)
-
-
-def accept_address(context: typer.Context, receipt: Receipt, as_json: AsJson = False, sudo_uid: SudoUid = None) -> None:
-    """Let replies from the application's notice address act, though the register does not have it."""
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="accept_address",
-        sudo_uid=sudo_uid,
-        preview=False,
-        as_json=as_json,
-        done=(
-            "{receipt} 通知先アドレスからの返信を受け付けます。",
-            "{receipt} replies from its notice address act now",
-        ),
-    )
-    carry_out(wanted)
+    done = ("{receipt} 日程を変更しました。", "{receipt} rescheduled")
+    details = Details(start_date=_day(start or start_date), words=words)
+    carry_out(decision(context, receipt, "reschedule", options, done), details)
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -68,6 +68,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
         "終わらせる工事がないか、いくつもあります。application show で確かめ、--work で指定してください。",
         "no work is arranged that could be done, or more than one is: see application show and name it with --work",
     ),
+    "window_ended": (
+        "工事の時間帯 {detail} は終わっています。今より後に終わる --begins と --ends を指定してください（日本時間）。",
+        "the window {detail} is over already; give --begins and --ends that end after now (time of Japan)",
+    ),
     "secrets_gone": (
         "再発行するパスワードがありません。この申込では発行していないか、鍵ファイルがありません。",
         "there is no password to issue again: the application has none, or the key file is not set up",

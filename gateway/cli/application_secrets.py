@@ -8,8 +8,9 @@ import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.application_refusals import refusal_text
-from gateway.cli.deciding import AsJson, Preview, Receipt, Wanted, carry_out
+from gateway.cli.deciding import Deciding, carry_out, decision
 from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli.options import AsJson, Receipt, with_lists
 
 if TYPE_CHECKING:
     from datetime import date
@@ -28,6 +29,10 @@ HIDDEN: dict[str, tuple[str, str]] = {
     "gone": (
         "パスワードは破棄されました。application reissue-password で再発行してください。",
         "the passwords were destroyed; issue them again with application reissue-password",
+    ),
+    "taken_back": (
+        "この申込は無効になり、発行したIDは取り消されました。パスワードは破棄され、参照も再発行もできません。",
+        "the application is void and its IDs were taken back; its passwords are gone for good",
     ),
 }
 _KINDS = {
@@ -66,24 +71,14 @@ def reveal_passwords(
         typer.echo(f"{running.text(ja=ja, en=en)}  {one.terminal or '-'}  {one.value}")
 
 
-def reissue_password(
-    context: typer.Context,
-    receipt: Receipt,
-    preview: Preview = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
+@with_lists
+def reissue_password(context: typer.Context, receipt: Receipt, options: Deciding) -> None:
     """Issue every password of an application anew and open a new window, told by mail."""
-    wanted = Wanted(
-        context=context,
-        receipt=receipt,
-        event="reissue_secrets",
-        sudo_uid=sudo_uid,
-        preview=preview,
-        as_json=as_json,
-        done=("{receipt} パスワードを再発行しました。", "{receipt} the passwords were issued anew"),
+    done = (
+        "{receipt} パスワードを再発行しました。参照期間は {until} までです。",
+        "{receipt} the passwords were issued anew and can be seen until {until}",
     )
-    carry_out(wanted)
+    carry_out(decision(context, receipt, "reissue_secrets", options, done))
 
 
 def _reveal(running: Invocation, receipt: str, by: str) -> tuple[tuple[Revealed, ...] | Hidden, date | None]:
@@ -101,7 +96,7 @@ def _reveal(running: Invocation, receipt: str, by: str) -> tuple[tuple[Revealed,
             if application is None:
                 return None
             shown = issued_secrets.reveal(session, desk, application, by, now, calendar)
-            return shown, application.passwords_until
+            return shown, issued_secrets.last_day(application, calendar)
 
         result = opened.store.run(work)
     if result is None:

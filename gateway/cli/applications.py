@@ -20,8 +20,8 @@ from gateway.cli import (
 )
 from gateway.cli.application_refusals import REFUSALS
 from gateway.cli.application_views import show_sheet, show_view
-from gateway.cli.deciding import AsJson, Receipt
 from gateway.cli.opening import opened_store
+from gateway.cli.options import AsJson, Receipt
 from gateway.cli.showing import plain, printable
 
 if TYPE_CHECKING:

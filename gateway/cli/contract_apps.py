@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
-from gateway.cli.faults import show_faults
-from gateway.cli.opening import actor, opened_store
+from gateway.cli.faults import exit_status, show_faults
+from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli.options import AsJson
+from gateway.cli.rehearsing import rehearse
 from gateway.cli.showing import day, instant, plain, printable
 
 if TYPE_CHECKING:
@@ -31,35 +33,24 @@ line_app = typer.Typer(no_args_is_help=True, help="Leased lines (回線): list, 
 terminal_app = typer.Typer(no_args_is_help=True, help="Logical terminals.")
 address_app = typer.Typer(no_args_is_help=True, help="SMTP mail addresses.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 OfOffice = Annotated[str | None, typer.Option("--office", help="Only those of the office with this code.")]
-Effective = Annotated[
-    str | None,
-    typer.Option(
-        metavar="YYYY-MM-DD", help="From this day on (JST, 00:00); else from now on. Not a day that has passed."
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would change and which mail it affects; change nothing.")
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a command that changes the map was told beside what to change."""
+    """What every command that changes the map is told beside what to change."""
 
-    effective: str | None
-    dry_run: bool
-    as_json: bool
-    sudo_uid: int | None
-
-
-class _Rehearsed(Exception):
-    """Takes a rehearsed change back, and carries what came of it."""
-
-    def __init__(self, changed: Changed) -> None:
-        super().__init__()
-        self.changed = changed
+    effective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", help="From this day on (JST, 00:00); else from now on. Not a day that has passed."
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change and which mail it affects; change nothing.")
+    ] = False
+    as_json: AsJson = False
+    sudo_uid: SudoUid = None
 
 
 def carry_out(context: typer.Context, options: Options, work: Work) -> None:
@@ -73,18 +64,13 @@ def carry_out(context: typer.Context, options: Options, work: Work) -> None:
         change = Change(desk=opened.desk(), actor=actor(options.sudo_uid), now=opened.now(), effective=effective)
 
         def make(session: Session) -> Changed:
-            changed = work(session, change)
-            if options.dry_run:
-                raise _Rehearsed(changed)
-            return changed
+            return work(session, change)
 
         try:
-            changed = opened.store.run(make)
-        except _Rehearsed as rehearsed:
-            changed = rehearsed.changed
+            changed = rehearse(opened.store, make) if options.dry_run else opened.store.run(make)
         except ContractsRefused as refused:
             show_faults(running, refused.faults, as_json=options.as_json)
-            raise typer.Exit(1) from None
+            raise typer.Exit(exit_status(refused.faults)) from None
     if options.as_json:
         print_json({"dry_run": options.dry_run, **_as_json(changed)})
     else:

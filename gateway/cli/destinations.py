@@ -14,11 +14,11 @@ import typer
 from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.explain import show_lane
 from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
+from gateway.cli.options import AsJson
 from gateway.cli.showing import instant, plain, printable
 
 destination_app = typer.Typer(no_args_is_help=True, help="Destinations: how they stand, pause, resume, flush, switch.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Name = Annotated[str, typer.Argument(help="A terminal's name, backend, or smarthost:0.")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli.options import AsJson
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 dkim_app = typer.Typer(no_args_is_help=True, help="DKIM: the signing key, its DNS record, and judging a mail.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Selector = Annotated[str | None, typer.Option(help="The selector of the record; else dkim.selector.")]
 
 
@@ -83,7 +83,10 @@ def show(context: typer.Context, selector: Selector = None, as_json: AsJson = Fa
 @dkim_app.command("check")
 def check(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A mail as a file; its line ends may be LF.")],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="A mail as a file; its line ends may be LF."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Judge a mail as the public listener would at this moment. Exit status 1: it is not authentic by DKIM."""

@@ -11,6 +11,7 @@ import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.opening import opened_store
+from gateway.cli.options import AsJson, Receipt
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -32,12 +33,12 @@ def register(application_app: typer.Typer) -> None:
 
 def write_documents(
     context: typer.Context,
-    receipt: Annotated[str, typer.Argument(help="The receipt number (申込受付番号), in any width and case.")],
+    receipt: Receipt,
     kind: Annotated[
         Paper | None, typer.Option(help="Which paper; without it, every one that may be had today.")
     ] = None,
     output: Annotated[Path, typer.Option(file_okay=False, help="The folder to write to.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write 変更申込書 and, from the start date on, 変更承認通知 as PDF."""
     from gateway.document_pdf import DocumentFault, DocumentWriter

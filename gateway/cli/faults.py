@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -68,6 +69,10 @@ FAULTS: dict[str, tuple[str, str]] = {
     "no_terminal": ("論理端末 {value} はありません", "there is no terminal {value}"),
     "no_address": ("登録されたことのないメールアドレスです", "was never registered"),
     "line_taken": ("{value} はほかの回線のものです", "{value} is another line's"),
+    "lan_taken": (
+        "LAN {value} はほかの回線と重なります。重ねられるのは、どちらも他事業所と共用する回線だけです",
+        "the LAN {value} is another line's too; only lines that are both shared with other offices have one",
+    ),
     "name_used": (
         "論理端末名 {value} は使われたことがあり、再び使えません",
         "the terminal name {value} was used before and is never used again",
@@ -102,6 +107,30 @@ FAULTS: dict[str, tuple[str, str]] = {
         "the same destination is registered for {value}",
     ),
 }
+
+
+# What is wrong in itself, whatever the register says: given on the command line, the command was called wrongly.
+_WRONG_IN_ITSELF = frozenset(
+    {
+        "ip_address",
+        "lan_subnet",
+        "mail_address",
+        "missing",
+        "office_code",
+        "one_line",
+        "output_code",
+        "port",
+        "router_number",
+        "terminal_address",
+        "terminal_name",
+        "user_code",
+    }
+)
+
+
+def exit_status(faults: Sequence[Fault]) -> int:
+    """The status of a command whose options have faults: 2 when one of them can never be right, else 1."""
+    return 2 if any(fault.rule in _WRONG_IN_ITSELF for fault in faults) else 1
 
 
 def show_faults(running: Invocation, faults: tuple[Fault, ...], *, as_json: bool) -> None:

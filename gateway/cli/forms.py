@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli.options import AsJson
 
 _FORM_FILE = "利用申込書.txt"
 _SCHEMA_FILE = "application.schema.json"
@@ -28,7 +29,7 @@ def form(
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of application.json alone.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the blank application form, with the next days of the schedule in it."""
     from handlers.applications import blank_form

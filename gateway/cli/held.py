@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
-from gateway.cli.deciding import AsJson
 from gateway.cli.opening import SudoUid, actor, opened_store
-from gateway.cli.showing import instant, masked, plain, printable
+from gateway.cli.options import AsJson, Preview
+from gateway.cli.showing import instant, plain, printable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,9 +60,7 @@ def release_held(
     context: typer.Context,
     mail_id: Annotated[int, typer.Argument(help="The mail's id (照会番号).")],
     as_json: AsJson = False,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Show the mails it would send, and change nothing.")
-    ] = False,
+    preview: Preview = False,
     sudo_uid: SudoUid = None,
 ) -> None:
     """Release a held mail: it acts as if its author had been believed, dated by its arrival.
@@ -70,6 +68,7 @@ def release_held(
     The rules are those of the register as it is today. A form with errors is answered to the registered person who
     wrote it or whom it names; where there is none, the errors are shown and the mail stays held.
     """
+    from gateway.cli.previewing import draft_json, show_draft
     from handlers.applications.held_release import Released
     from handlers.outcomes import TemplateFault
 
@@ -83,11 +82,11 @@ def release_held(
         ja, en = REFUSALS[result.reason]
         refuse(running.text(ja=ja, en=en).format(detail=printable(result.detail)))
     if as_json:
-        shown = {"preview": True, "mails": [_draft_json(draft) for draft in drafts]} if preview else {}
+        shown = {"preview": True, "mails": [draft_json(draft) for draft in drafts]} if preview else {}
         print_json({**plain(result), **shown})
         return
     for draft in drafts:
-        _show_draft(draft)
+        show_draft(running, draft)
     if preview:
         typer.echo(running.text(ja="何も送らず、何も変えていません。", en="nothing was sent or changed"))
     typer.echo(printable(f"{result.mail_id}  {result.receipt_number or '-'}  {result.said}"))
@@ -124,20 +123,3 @@ def _show_errors(running: Invocation, result: NotReleased, *, as_json: bool) -> 
         place = f"【{error.section}】{error.label}" if error.section else error.label
         rule = running.text(ja=error.rule_ja, en=error.rule_en)
         typer.echo(printable(f"{place}: {rule}"), err=True)
-
-
-def _show_draft(draft: Draft) -> None:
-    from gateway.cli.previewing import files_of, header_of, text_of
-
-    for name, value in header_of(draft).items():
-        typer.echo(printable(f"{name}: {value}"))
-    typer.echo(printable(f"\n{text_of(draft)}", lines=True))
-    for name in files_of(draft):
-        typer.echo(printable(f"[{name}]"))
-
-
-def _draft_json(draft: Draft) -> dict[str, Any]:
-    from gateway.cli.previewing import header_of, text_of
-
-    subject = header_of(draft)["Subject"]
-    return {"template": draft.template, "to": draft.rcpt_to, "subject": subject, "body": masked(text_of(draft))}

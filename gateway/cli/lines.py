@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,9 +10,6 @@ import typer
 
 from gateway.cli import Invocation, invocation, print_json
 from gateway.cli.contract_apps import (
-    AsJson,
-    DryRun,
-    Effective,
     OfOffice,
     Options,
     carry_out,
@@ -21,23 +19,46 @@ from gateway.cli.contract_apps import (
     show_history,
 )
 from gateway.cli.map_views import lines, show_line, show_terminal
-from gateway.cli.opening import SudoUid, opened_store
+from gateway.cli.opening import opened_store
+from gateway.cli.options import AsJson, with_lists
 
 RouterNumber = Annotated[str, typer.Argument(help="The router number (ルータ番号); a leading zero counts.")]
-Lan = Annotated[str | None, typer.Option("--lan", help="The LAN subnet behind the router, such as 10.20.13.0/24.")]
-LineClass = Annotated[str | None, typer.Option("--class", help="区分, such as 共用.")]
-Connection = Annotated[str | None, typer.Option(help="接続方式.")]
-Edifact = Annotated[bool | None, typer.Option("--edifact/--no-edifact", help="EDIFACTの要否.")]
-LineType = Annotated[str | None, typer.Option(help="接続種別.")]
-AccessSpeed = Annotated[str | None, typer.Option(help="アクセス速度.")]
-Wiring = Annotated[str | None, typer.Option(help="屋内配線工事.")]
-MaintenanceHours = Annotated[str | None, typer.Option(help="保守時間帯.")]
-SiteOption = Annotated[str | None, typer.Option(help="設置場所オプション.")]
-Shared = Annotated[bool | None, typer.Option("--shared/--not-shared", help="他事業所と共用.")]
-SharedWith = Annotated[
-    list[str] | None, typer.Option(help="Code of an office that shares the line; may be repeated. '' for none.")
-]
-SpareRouter = Annotated[bool | None, typer.Option("--spare-router/--no-spare-router", help="予備ルータ.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineValues:
+    """The values of a line, those that were given."""
+
+    lan: Annotated[
+        str | None, typer.Option("--lan", help="The LAN subnet behind the router, such as 10.20.13.0/24.")
+    ] = None
+    line_class: Annotated[str | None, typer.Option("--class", help="区分, such as 共用.")] = None
+    connection: Annotated[str | None, typer.Option(help="接続方式.")] = None
+    edifact: Annotated[bool | None, typer.Option("--edifact/--no-edifact", help="EDIFACTの要否.")] = None
+    line_type: Annotated[str | None, typer.Option(help="接続種別.")] = None
+    access_speed: Annotated[str | None, typer.Option(help="アクセス速度.")] = None
+    wiring: Annotated[str | None, typer.Option(help="屋内配線工事.")] = None
+    maintenance_hours: Annotated[str | None, typer.Option(help="保守時間帯.")] = None
+    site_option: Annotated[str | None, typer.Option(help="設置場所オプション.")] = None
+    shared: Annotated[
+        bool | None,
+        typer.Option("--shared/--not-shared", help="他事業所と共用. Only lines that share may have one LAN."),
+    ] = None
+    shared_with: Annotated[
+        list[str] | None, typer.Option(help="Code of an office that shares the line; may be repeated. '' for none.")
+    ] = None
+    spare_router: Annotated[bool | None, typer.Option("--spare-router/--no-spare-router", help="予備ルータ.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """Under the keys of the office file."""
+        named = {_KEYS.get(part.name, part.name): getattr(self, part.name) for part in fields(self)}
+        found = {key: value for key, value in named.items() if value is not None}
+        if "shared_with" in found:
+            found["shared_with"] = [code for code in found["shared_with"] if code]
+        return found
+
+
+_KEYS = {"lan": "lan_subnet", "line_class": "class", "shared": "shared_with_other_offices"}
 
 # What a new line is when nothing else is said.
 _DEFAULTS: dict[str, Any] = {
@@ -98,102 +119,44 @@ def _lines(running: Invocation, office: str | None) -> list[dict[str, Any]] | No
 
 
 @line_app.command("add")
+@with_lists
 def add(
     context: typer.Context,
     office: Annotated[str, typer.Argument(help="The code of the office (事業所コード).")],
     router_number: RouterNumber,
-    lan: Lan = None,
-    line_class: LineClass = None,
-    connection: Connection = None,
-    edifact: Edifact = None,
-    line_type: LineType = None,
-    access_speed: AccessSpeed = None,
-    wiring: Wiring = None,
-    maintenance_hours: MaintenanceHours = None,
-    site_option: SiteOption = None,
-    shared: Shared = None,
-    shared_with: SharedWith = None,
-    spare_router: SpareRouter = None,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    line: LineValues,
+    options: Options,
 ) -> None:
-    """Add a line to an office. Router number and LAN must be nobody's."""
+    """Add a line to an office. Its router number must be nobody's, its LAN no other line's that is not shared."""
     from handlers.line_changes import add_line
 
-    given = _given(locals())
-    values = _DEFAULTS | given | {"router_number": router_number}
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
+    values = _DEFAULTS | line.given() | {"router_number": router_number}
     carry_out(context, options, partial(add_line, office_code=office, values=values))
 
 
 @line_app.command("change")
-def change(
-    context: typer.Context,
-    router_number: RouterNumber,
-    lan: Lan = None,
-    line_class: LineClass = None,
-    connection: Connection = None,
-    edifact: Edifact = None,
-    line_type: LineType = None,
-    access_speed: AccessSpeed = None,
-    wiring: Wiring = None,
-    maintenance_hours: MaintenanceHours = None,
-    site_option: SiteOption = None,
-    shared: Shared = None,
-    shared_with: SharedWith = None,
-    spare_router: SpareRouter = None,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
-) -> None:
+@with_lists
+def change(context: typer.Context, router_number: RouterNumber, line: LineValues, options: Options) -> None:
     """Change values of a line, at once: they have no dates of their own, so no other day than today is taken."""
     from handlers.line_changes import change_line
 
-    values = _given(locals())
+    values = line.given()
     if not values:
         raise typer.BadParameter("at least one value to change", param_hint="--lan, --class, …")
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     carry_out(context, options, partial(change_line, router_number=router_number, values=values))
 
 
-_KEYS = {
-    "lan": "lan_subnet",
-    "line_class": "class",
-    "shared": "shared_with_other_offices",
-    **{
-        name: name
-        for name in (
-            "connection", "edifact", "line_type", "access_speed", "wiring", "maintenance_hours", "site_option",
-            "spare_router",
-        )
-    },
-}  # fmt: skip
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, under the keys of the office file."""
-    found = {key: options[name] for name, key in _KEYS.items() if options[name] is not None}
-    if options["shared_with"] is not None:
-        found["shared_with"] = [code for code in options["shared_with"] if code]
-    return found
-
-
 @line_app.command("end")
+@with_lists
 def end(
     context: typer.Context,
     router_number: RouterNumber,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Options,
 ) -> None:
     """End a line with every terminal and mail address on it. IP and mail addresses rest afterwards."""
     from handlers.line_changes import end_line
 
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     carry_out(context, options, partial(end_line, router_number=router_number))
 
 

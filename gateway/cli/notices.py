@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import Invocation, Language, invocation, print_json, refuse
+from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli.languages import Language
 from gateway.cli.opening import opened_store
+from gateway.cli.options import AsJson
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from storage.models import Application
 
 notice_app = typer.Typer(no_args_is_help=True, help="The mails that are sent: list them, preview one.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 class Reader(StrEnum):
@@ -72,13 +72,15 @@ def preview_notice(
     as_json: AsJson = False,
 ) -> None:
     """Show a notice as it would be sent now; nothing is queued and nothing is changed."""
+    from gateway.cli.previewing import show_draft
+
     running = invocation(context)
     known = _named(running, name)
     draft = _draft(running, known, receipt, to, lang)
     if as_json:
         print_json(_as_json(draft))
     else:
-        _show(draft)
+        show_draft(running, draft)
 
 
 def _named(running: Invocation, name: str) -> str:
@@ -150,17 +152,6 @@ def _one_of(running: Invocation, drafts: list[Draft], name: str, address: str) -
             )
         )
     return found
-
-
-def _show(draft: Draft) -> None:
-    from gateway.cli.previewing import files_of, header_of, text_of
-
-    for name, value in header_of(draft).items():
-        typer.echo(f"{name}: {value}")
-    for file in files_of(draft):
-        typer.echo(f"Attachment: {file}")
-    typer.echo("")
-    typer.echo(text_of(draft), nl=False)
 
 
 def _as_json(draft: Draft) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import Invocation, addresses, invocation, lines, print_json, terminal_contracts
-from gateway.cli.contract_apps import AsJson, no_office, office_app
+from gateway.cli.contract_apps import no_office, office_app
 from gateway.cli.faults import show_faults
 from gateway.cli.map_views import line, show_terminal
 from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli.options import AsJson, DryRun
+from gateway.cli.rehearsing import rehearse
 from gateway.cli.showing import day
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def import_file(
     file: Annotated[
         Path, typer.Argument(exists=True, readable=True, help="The office file, or a directory of CSV tables.")
     ],
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     sudo_uid: SudoUid = None,
 ) -> None:
@@ -57,14 +60,16 @@ def import_file(
     running = invocation(context)
     try:
         contracts = _read(file)
-        report = _import(running, contracts, actor(sudo_uid))
+        report = _import(running, contracts, actor(sudo_uid), dry_run=dry_run)
     except ContractsRefused as refused:
         show_faults(running, refused.faults, as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
-        print_json(_report_json(report))
-    else:
-        _show_report(running, report)
+        print_json({"dry_run": dry_run, **_report_json(report)})
+        return
+    if dry_run:
+        typer.echo(running.text(ja="予行（何も変えていません）:", en="rehearsed, nothing was changed:"))
+    _show_report(running, report)
 
 
 def _read(file: Path) -> Contracts:
@@ -92,7 +97,7 @@ def _text(file: Path, rule: str) -> str:
         raise ContractsRefused((Fault(place=str(file), rule=rule, value=str(error)),)) from None
 
 
-def _import(running: Invocation, contracts: Contracts, by: str) -> ImportReport:
+def _import(running: Invocation, contracts: Contracts, by: str, *, dry_run: bool) -> ImportReport:
     from handlers.contracts import hash_contract_passwords, import_contracts, known_password_hashes
 
     with opened_store(running) as opened:
@@ -100,9 +105,11 @@ def _import(running: Invocation, contracts: Contracts, by: str) -> ImportReport:
         known = opened.store.read(lambda session: known_password_hashes(session, contracts))
         # Slow on purpose, so done before anybody has to wait for the store.
         hashes = hash_contract_passwords(contracts, known)
-        return opened.store.run(
-            lambda session: import_contracts(session, contracts, desk, now, actor=by, password_hashes=hashes)
-        )
+
+        def bring(session: Session) -> ImportReport:
+            return import_contracts(session, contracts, desk, now, actor=by, password_hashes=hashes)
+
+        return rehearse(opened.store, bring) if dry_run else opened.store.run(bring)
 
 
 def _report_json(report: ImportReport) -> dict[str, Any]:
@@ -238,7 +245,11 @@ def _office(row: Office) -> dict[str, Any]:
 
 
 @office_app.command("show")
-def show_office(context: typer.Context, code: str, as_json: AsJson = False) -> None:
+def show_office(
+    context: typer.Context,
+    code: Annotated[str, typer.Argument(help="The code of the office (事業所コード).")],
+    as_json: AsJson = False,
+) -> None:
     """Show one office with its contacts, lines, terminals and users; passwords never."""
     running = invocation(context)
     with opened_store(running) as opened:

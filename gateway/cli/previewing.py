@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from gateway.cli import Invocation
+from gateway.cli.rehearsing import rehearse
+from gateway.cli.showing import masked, printable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -30,27 +36,15 @@ class Draft:
         return self.template.partition("@")[0]
 
 
-class _TakenBack(Exception):
-    def __init__(self, value: object, drafts: list[Draft]) -> None:
-        super().__init__("taken back")
-        self.value = value
-        self.drafts = drafts
-
-
 def drafts_of(store: Store, work: Callable[[Session], T]) -> tuple[T, list[Draft]]:
     """What the work answers and the mails it queues, in their order; nothing of it stays in the store."""
 
-    def in_session(session: Session) -> None:
+    def in_session(session: Session) -> tuple[T, list[Draft]]:
         value = work(session)
         session.flush()
-        raise _TakenBack(value, _queued(session))
+        return value, _queued(session)
 
-    try:
-        store.run(in_session)
-    except _TakenBack as taken_back:
-        value: Any = taken_back.value
-        return value, taken_back.drafts
-    raise RuntimeError("the work was kept")
+    return rehearse(store, in_session)
 
 
 def _queued(session: Session) -> list[Draft]:
@@ -66,12 +60,28 @@ def _queued(session: Session) -> list[Draft]:
     ]
 
 
+def show_draft(running: Invocation, draft: Draft) -> None:
+    """Header, names of the files and text of the draft, for a person."""
+    for name, value in header_of(draft).items():
+        typer.echo(f"{name}: {printable(value)}")
+    for name in files_of(draft):
+        typer.echo(running.text(ja=f"添付: {printable(name)}", en=f"attached: {printable(name)}"))
+    typer.echo()
+    typer.echo(printable(text_of(draft), lines=True), nl=False)
+
+
+def draft_json(draft: Draft) -> dict[str, str]:
+    """The draft for machines; tokens are masked."""
+    subject = header_of(draft)["Subject"]
+    return {"template": draft.template, "to": draft.rcpt_to, "subject": subject, "body": masked(text_of(draft))}
+
+
 def header_of(draft: Draft) -> dict[str, str]:
     """From, To, Reply-To (its token masked) and Subject of the draft."""
-    from handlers.case_tokens import masked
+    from handlers.case_tokens import masked as shown
 
     mail = _parsed(draft)
-    return {name: masked(str(mail[name])) for name in ("From", "To", "Reply-To", "Subject")}
+    return {name: shown(str(mail[name])) for name in ("From", "To", "Reply-To", "Subject")}
 
 
 def text_of(draft: Draft) -> str:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli.options import AsJson
 
 if TYPE_CHECKING:
     from gateway.sandbox.dialogue import Dialogue, Exchange
     from gateway.sandbox.sample_mails import Sample
     from gateway.settings import Settings
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+Name = Annotated[str, typer.Argument(help="The sample, as `sample list` names it.")]
 AsIs = Annotated[bool, typer.Option("--as-is", help="Leave the dates of the form as they are written.")]
 
 app = typer.Typer(help="Sample mails: list them, show one, send one.", no_args_is_help=True)
@@ -52,7 +53,7 @@ def list_samples(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(context: typer.Context, name: str, as_is: AsIs = False, as_json: AsJson = False) -> None:
+def show(context: typer.Context, name: Name, as_is: AsIs = False, as_json: AsJson = False) -> None:
     """Write one sample to standard output: a form with dates that can be had, or an EDI message's bytes."""
     running = invocation(context)
     chosen = _find(name, running)
@@ -68,7 +69,7 @@ def show(context: typer.Context, name: str, as_is: AsIs = False, as_json: AsJson
 @app.command()
 def send(
     context: typer.Context,
-    name: str,
+    name: Name,
     to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="The listener to send to.")],
     mail_from: Annotated[str | None, typer.Option("--from", help="From and MAIL FROM.")] = None,
     rcpt_to: Annotated[str | None, typer.Option("--rcpt", help="To and RCPT TO; else the listener's own.")] = None,

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import invocation, print_json, refuse
+from gateway.cli import Invocation, invocation, print_json, refuse
+from gateway.cli.asking import ask
 from gateway.cli.faults import show_faults
-from gateway.cli.opening import SudoUid, actor, opened_store
+from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
+from gateway.cli.options import AsJson, DryRun, Yes, with_lists
+from gateway.cli.replanned import dates_moved, plan_again, show_moves
 from gateway.cli.showing import plain, printable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from handlers.calendar import BusinessCalendar
+    from handlers.replanning import DateMoved
     from handlers.schedule_file import PlannedDay
     from storage.models import ScheduleDay
 
@@ -24,8 +31,6 @@ schedule_app = typer.Typer(
     no_args_is_help=True, help="Registration days (システム登録日) and the last days to apply for them (申込締切日)."
 )
 calendar_app = typer.Typer(no_args_is_help=True, help="Days on which the center does not work.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 def register(root: typer.Typer) -> None:
@@ -44,7 +49,7 @@ def import_schedule(
     """Take the registration days of a file, all of them or none: tables [[schedule]], or CSV by the name's ending.
 
     Columns or keys: 申込締切日 (apply_by), システム登録日 (start_on). Importing a file again changes nothing; a day
-    that is in the store and not in the file stays.
+    that is in the store and not in the file stays. Open applications are planned again.
     """
     from handlers import schedule
     from handlers.contract_faults import ContractsRefused
@@ -58,6 +63,7 @@ def import_schedule(
     with opened_store(running) as opened:
         now = opened.now()
         report = opened.store.run(partial(schedule.import_schedule, days=days, actor=by, now=now))
+        plan_again(running, opened)
     if as_json:
         print_json(plain(report))
         return
@@ -102,8 +108,6 @@ def list_days_off(
     as_json: AsJson = False,
 ) -> None:
     """List the days on which the center does not work, weekends apart."""
-    from datetime import date
-
     from handlers.calendar import jst_date
     from handlers.days_off import days_off
 
@@ -125,44 +129,114 @@ _Day = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    dry_run: DryRun = False
+    as_json: AsJson = False
+    sudo_uid: SudoUid = None
+
+
 @calendar_app.command("add")
+@with_lists
 def add_day(
     context: typer.Context,
     on: _Day,
     name: Annotated[str, typer.Option(help="What it is called.")] = "臨時休業",
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: _Options,
 ) -> None:
-    """Add a day on which the center does not work (臨時休業). Dates that were told already stay."""
-    from handlers.days_off import add_day_off
+    """Add a day on which the center does not work (臨時休業), and say which dates of open applications move.
 
-    running = invocation(context)
+    Reminders move at once. Dates that were told already stay.
+    """
+    from handlers.days_off import add_day_off, day_off
+
+    running, day = invocation(context), on.date()
     with opened_store(running) as opened:
-        now, by = opened.now(), actor(sudo_uid)
-        added = opened.store.run(lambda session: add_day_off(session, on.date(), name, by, now))
-    if not added:
-        refuse(running.text(ja=f"{on.date()} はすでに休業日です。", en=f"{on.date()} is a day off already"))
-    if as_json:
-        print_json({"day": on.date().isoformat(), "name": name})
-        return
-    typer.echo(running.text(ja=f"{on.date()} {name} を追加しました。", en=f"{on.date()} {name} added"))
+        now, before = opened.now(), _calendar(opened)
+        if opened.store.read(lambda session: day_off(session, day)) is not None:
+            refuse(running.text(ja=f"{day} はすでに休業日です。", en=f"{day} is a day off already"))
+        moved = _moved(opened, before, before.holidays | {day})
+        jobs = 0
+        if not options.dry_run:
+            by = actor(options.sudo_uid)
+            opened.store.run(lambda session: add_day_off(session, day, name, by, now))
+            jobs = plan_again(running, opened)
+    done = running.text(ja=f"{day} {name} を追加しました。", en=f"{day} {name} added")
+    would = running.text(ja=f"{day} {name} を追加します（予行）。", en=f"{day} {name} would be added")
+    _show(running, options, {"day": day.isoformat(), "name": name}, would if options.dry_run else done, moved, jobs)
 
 
 @calendar_app.command("remove")
-def remove_day(context: typer.Context, on: _Day, as_json: AsJson = False, sudo_uid: SudoUid = None) -> None:
-    """Let a day off be a working day again."""
-    from handlers.days_off import remove_day_off
+@with_lists
+def remove_day(context: typer.Context, on: _Day, yes: Yes = False, *, options: _Options) -> None:
+    """Let a day off be a working day again, and say which dates of open applications move.
 
-    running = invocation(context)
+    Asks first where the day is off by law: a national holiday, or between 12/29 and 1/3.
+    """
+    from handlers.days_off import day_off, off_by_law, remove_day_off
+
+    running, day = invocation(context), on.date()
     with opened_store(running) as opened:
-        now, by = opened.now(), actor(sudo_uid)
-        removed = opened.store.run(lambda session: remove_day_off(session, on.date(), by, now))
-    if not removed:
-        refuse(running.text(ja=f"{on.date()} は休業日ではありません。", en=f"{on.date()} is no day off"))
-    if as_json:
-        print_json({"day": on.date().isoformat()})
+        now, before = opened.now(), _calendar(opened)
+        found = opened.store.read(lambda session: day_off(session, day))
+        if found is None:
+            refuse(running.text(ja=f"{day} は休業日ではありません。", en=f"{day} is no day off"))
+        moved, by_law = _moved(opened, before, before.holidays - {day}), off_by_law(day)
+        name, jobs = printable(found.name), 0
+        if by_law and not yes and not options.dry_run:
+            _ask_about(running, f"{day} {name}", moved)
+        if not options.dry_run:
+            by = actor(options.sudo_uid)
+            opened.store.run(lambda session: remove_day_off(session, day, by, now))
+            jobs = plan_again(running, opened)
+    done = running.text(ja=f"{day} {name} を営業日に戻しました。", en=f"{day} {name} is a working day again")
+    would = running.text(ja=f"{day} {name} を営業日に戻します（予行）。", en=f"{day} {name} would be a working day")
+    shown = {"day": day.isoformat(), "name": found.name, "by_law": by_law}
+    _show(running, options, shown, would if options.dry_run else done, moved, jobs)
+
+
+def _ask_about(running: Invocation, what: str, moved: Sequence[DateMoved]) -> None:
+    typer.echo(
+        running.text(
+            ja=f"{what} は法令による休日です。営業日にすると動く日付: {len(moved)} 件",
+            en=f"{what} is a day off by law; dates that move with it: {len(moved)}",
+        ),
+        err=True,
+    )
+    show_moves(running, moved, err=True)
+    ask(running, running.text(ja="営業日にしますか", en="make it a working day?"))
+
+
+def _calendar(opened: OpenedStore) -> BusinessCalendar:
+    from handlers.calendar import jst_date
+
+    return opened.calendar(jst_date(opened.now()))
+
+
+def _moved(opened: OpenedStore, before: BusinessCalendar, holidays: frozenset[date]) -> tuple[DateMoved, ...]:
+    from handlers.calendar import BusinessCalendar, jst_date
+    from handlers.replanning import Edit
+
+    after = BusinessCalendar(holidays=holidays)
+    return dates_moved(opened, Edit(before=before, after=after, today=jst_date(opened.now())))
+
+
+def _show(
+    running: Invocation,
+    options: _Options,
+    shown: dict[str, Any],
+    said: str,
+    moved: Sequence[DateMoved],
+    jobs: int,
+) -> None:
+    if options.as_json:
+        print_json({**shown, "dry_run": options.dry_run, "moved": plain(tuple(moved)), "jobs_changed": jobs})
         return
-    typer.echo(running.text(ja=f"{on.date()} を営業日に戻しました。", en=f"{on.date()} is a working day again"))
+    typer.echo(said)
+    show_moves(running, moved)
+    if jobs:
+        typer.echo(running.text(ja=f"予定を組み直した作業 {jobs} 件", en=f"planned again: {jobs} jobs"))
 
 
 def _days(session: Session, now: datetime, *, every: bool) -> list[ScheduleDay]:

@@ -10,9 +10,6 @@ import typer
 
 from gateway.cli import invocation, print_json, refuse
 from gateway.cli.contract_apps import (
-    AsJson,
-    DryRun,
-    Effective,
     OfOffice,
     Options,
     carry_out,
@@ -21,7 +18,8 @@ from gateway.cli.contract_apps import (
     terminal_app,
 )
 from gateway.cli.map_views import show_terminal, terminals
-from gateway.cli.opening import SudoUid, opened_store
+from gateway.cli.opening import opened_store
+from gateway.cli.options import AsJson, with_lists
 
 Name = Annotated[str, typer.Argument(help="The logical terminal (論理端末名).")]
 
@@ -56,6 +54,7 @@ def list_terminals(context: typer.Context, office: OfOffice = None, as_json: AsJ
 
 
 @terminal_app.command("add")
+@with_lists
 def add(
     context: typer.Context,
     router_number: Annotated[str, typer.Argument(help="The line it stands on, by router number (ルータ番号).")],
@@ -65,10 +64,8 @@ def add(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else naccs.terminal_port.")] = None,
     terminal_class: Annotated[str | None, typer.Option("--class", help="区分; else the line's.")] = None,
     addresses: Annotated[int, typer.Option(min=0, max=99, help="How many mail addresses it gets.")] = 0,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Options,
 ) -> None:
     """Add a terminal to a line."""
     from handlers.allocation_order import GATEWAY_SERVER, INTERACTIVE, SMTP_SERVER
@@ -79,21 +76,19 @@ def add(
     values: dict[str, Any] = {key: value for key, value in stated.items() if value is not None}
     if addresses and kind is not Kind.SMTP:
         raise typer.BadParameter("only an SMTP server has mail addresses", param_hint="--addresses")
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     work = partial(add_terminal, router_number=router_number, kind=kinds[kind], values=values, addresses=addresses)
     carry_out(context, options, work)
 
 
 @terminal_app.command("move")
+@with_lists
 def move(
     context: typer.Context,
     name: Name,
     line: Annotated[str | None, typer.Option(help="The line it moves to, by router number.")] = None,
     ip: Annotated[str | None, typer.Option("--ip", help="Its new IP address; else the next free one.")] = None,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Options,
 ) -> None:
     """Move a terminal to another line of its office or to another IP address. It keeps its name and its mail.
 
@@ -103,24 +98,21 @@ def move(
 
     if line is None and ip is None:
         raise typer.BadParameter("a line, an IP address or both", param_hint="--line, --ip")
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     work = partial(move_terminal, name=name.upper(), router_number=line, ip_address=ip)
     carry_out(context, options, work)
 
 
 @terminal_app.command("end")
+@with_lists
 def end(
     context: typer.Context,
     name: Name,
-    effective: Effective = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    sudo_uid: SudoUid = None,
+    *,
+    options: Options,
 ) -> None:
     """End a terminal with its mail addresses. Its name is never issued again, its addresses rest."""
     from handlers.terminal_changes import end_terminal
 
-    options = Options(effective=effective, dry_run=dry_run, as_json=as_json, sudo_uid=sudo_uid)
     carry_out(context, options, partial(end_terminal, name=name.upper()))
 
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
-from gateway.cli.contract_apps import AsJson, terminal_app
+from gateway.cli.asking import ask
+from gateway.cli.contract_apps import terminal_app
 from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
+from gateway.cli.options import AsJson, Yes
 from gateway.cli.showing import instant, plain, printable
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def show_undelivered(
     limit: Annotated[
         int, typer.Option(min=1, max=10_000, help="How many messages are listed, the oldest first.")
     ] = 200,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before messages are queued again.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     sudo_uid: SudoUid = None,
 ) -> None:
@@ -174,8 +176,7 @@ def _fetch(running: Invocation, stuck: _Stuck, code: str | None, by: str, *, yes
     number = stuck.fetchable(code)
     if number and not yes:
         question = running.text(ja=f"{number} 件を再送のため送信待ちに戻しますか", en=f"queue {number} messages again?")
-        if not typer.confirm(question, err=True):
-            raise typer.Exit(1)
+        ask(running, question)
     fetched = stuck.fetch(code, by) if number else []
     if not quiet:
         typer.echo(

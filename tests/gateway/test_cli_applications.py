@@ -163,6 +163,7 @@ def test_a_received_application_is_shown_before_anything_is_issued(command_line,
         "applicant_email": "tsukan-hanako@applicant.example",
         "administrator_email": "kanri@applicant.example",
         "terminals": [],
+        "works": [],
         "attachments": [{"kind": "diagram", "name": "システム構成図.xlsx", "size": 151552}],
         "progress": [{"item": "利用申込", "date": "2026-11-24", "notice": "利用申込受付完了のお知らせ"}],
     }
@@ -221,6 +222,125 @@ def test_an_application_is_shown_to_people_in_their_language(command_line, store
     command_line.run("application", "complete", "260001A")
     shown = command_line.run("application", "show", "260001A", lang=lang).stdout
     assert [text for text in [*expected, ADDRESS, "システム構成図.xlsx", "ID通知"] if text not in shown] == []
+
+
+WINDOW = ("--begins", "2026-12-10T13:00", "--ends", "2026-12-10T15:00")
+MOVED = ("--begins", "2026-12-11T22:00", "--ends", "2026-12-12T01:00")
+TOLD = ("--contact", "工事窓口", "--phone", "0312345678", "--fee", "33,000円", "--note", "入館証が要ります")
+
+
+def schedule_work(command_line, *options, lang="ja"):
+    return command_line.run("application", "schedule-work", "260001A", *options, lang=lang)
+
+
+def test_work_is_shown_with_its_application(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    schedule_work(command_line, *WINDOW, *TOLD, "--mode", "on_site", "--router-installed-on", "2026-12-12")
+    (work,) = command_line.json("application", "show", "260001A")["works"]
+    assert {key: work[key] for key in work if key not in ("id", "scheduled_by")} == {
+        "router_number": "09143",
+        "mode": "on_site",
+        "begins_at": "2026-12-10T04:00:00.000+00:00",
+        "ends_at": "2026-12-10T06:00:00.000+00:00",
+        "state": "planned",
+        "router_installed_on": "2026-12-12",
+        "contact": "工事窓口",
+        "phone": "0312345678",
+        "fee": "33,000円",
+        "note": "入館証が要ります",
+        "replaces": None,
+    }
+    assert (
+        "回線工事: 09143  現地  2026-12-10 13:00-15:00  予定  ルータ設置日 2026-12-12  連絡先 工事窓口 0312345678"
+        f"  費用 33,000円  備考 入館証が要ります  (--work {work['id']})\n"
+    ) in command_line.run("application", "show", "260001A").stdout
+    shown = command_line.run("application", "show", "260001A", lang="en").stdout
+    assert "work: 09143  on site  2026-12-10 13:00-15:00  planned  router installed on 2026-12-12" in shown
+    command_line.run("application", "schedule-work", "260001A", "--done", "--work", work["id"])
+    assert command_line.json("application", "show", "260001A")["works"][0]["state"] == "done"
+
+
+def test_work_that_replaces_other_work_says_so_outright(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    first = schedule_work(command_line, *WINDOW, *TOLD, "--mode", "on_site", lang="en")
+    assert (first.exit_code, first.stderr) == (0, "")
+    previewed = schedule_work(command_line, *MOVED, "--preview")
+    assert "2026-12-10 13:00-15:00、現地" in previewed.stderr
+    moved = schedule_work(command_line, *MOVED, lang="en")
+    assert "replaces the work arranged before on the same line (2026-12-10 13:00-15:00, on site)" in moved.stderr
+    assert "as in the work before: contact 工事窓口, phone 0312345678, fee 33,000円" in moved.stderr
+    called_off, standing = command_line.json("application", "show", "260001A")["works"]
+    assert (called_off["state"], standing["state"], standing["mode"]) == ("called_off", "planned", "on_site")
+    assert standing["replaces"] == {
+        "id": called_off["id"],
+        "mode": "on_site",
+        "begins_at": called_off["begins_at"],
+        "ends_at": called_off["ends_at"],
+    }
+    shown = command_line.run("application", "show", "260001A").stdout
+    assert "2026-12-10 13:00-15:00  取消し" in shown
+    assert "2026-12-10 13:00-15:00 の工事に替わるもの" in shown
+
+
+def test_json_of_arranged_work_shows_it_and_what_it_replaced(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    first = command_line.json("application", "schedule-work", "260001A", *WINDOW, "--fee", "33,000円")["work"]
+    assert (first["router_number"], first["state"], first["replaces"]) == ("09143", "planned", None)
+    moved = command_line.json("application", "schedule-work", "260001A", *MOVED)
+    assert moved["work"]["replaces"] == {
+        "id": first["id"],
+        "mode": "remote",
+        "begins_at": "2026-12-10T04:00:00.000+00:00",
+        "ends_at": "2026-12-10T06:00:00.000+00:00",
+    }
+    assert (moved["work"]["fee"], moved["work_warnings"]) == ("33,000円", ["replaces", "carried_over"])
+    done = command_line.run("application", "schedule-work", "260001A", "--done")
+    assert "09143  リモート  2026-12-11 22:00-2026-12-12 01:00  終了  費用 33,000円" in done.stdout
+
+
+def test_a_window_that_has_ended_is_refused_with_what_to_do(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    refused = schedule_work(command_line, "--begins", "2026-11-24T08:00", "--ends", "2026-11-24T09:00", lang="en")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "the window 2026-11-24 08:00-09:00 is over already; give --begins and --ends" in refused.stderr
+    assert command_line.json("application", "show", "260001A")["works"] == []
+
+
+def test_the_help_says_that_work_is_replaced_and_what_is_carried_over(command_line):
+    said = " ".join(command_line.run("application", "schedule-work", "--help", lang="en").stdout.split())
+    assert "REPLACES the earlier one" in said
+    assert "taken over from it" in said
+
+
+@pytest.mark.parametrize("options", [("--done", *WINDOW), ("--work", "1", *WINDOW)])
+def test_arranging_work_and_recording_it_done_are_not_mixed(command_line, options):
+    assert schedule_work(command_line, *options).exit_code == 2
+
+
+def test_the_queue_names_three_other_cases_and_counts_the_rest(command_line, store, now):
+    take_contracts(store, now)
+    for number in range(1, 7):
+        receive(store, now, f"26000{number}A")
+    sheet = command_line.json("application", "queue")[0]
+    assert len(sheet["open_cases"]) == len(sheet["lines"][0]["open_cases"]) == 5
+    shown = command_line.run("application", "queue").stdout
+    assert "同じ回線のほかの申込: 260002A 260003A 260004A ほか 2 件（全 5 件）\n" in shown
+    assert "この事業所のほかの申込: 260002A 260003A 260004A ほか 2 件（全 5 件）\n" in shown
+    shown = command_line.run("application", "queue", lang="en").stdout
+    assert "on this line: 260002A 260003A 260004A and 2 more (5 in all)\n" in shown
+    assert "260005A" not in shown.partition("260002A  received")[0]
+
+
+def test_few_other_cases_are_all_named(command_line, store, now):
+    take_contracts(store, now)
+    for number in range(1, 4):
+        receive(store, now, f"26000{number}A")
+    shown = command_line.run("application", "queue", lang="en").stdout
+    assert "other open applications of the office: 260002A 260003A (2 in all)\n" in shown
 
 
 def test_years_the_calendar_knows_nothing_of_are_filled_in_and_edits_are_kept(store):

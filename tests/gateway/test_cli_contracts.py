@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from gateway.cli.faults import FAULTS
 from gateway.key_file import read_keys
 from handlers.terminals import load
 from storage.models import MapVersion
@@ -20,6 +21,7 @@ from tests.handlers.stuck_messages import bound, put
 from tests.handlers.test_terminals import only_sqlite
 
 USER = f"os:{pwd.getpwuid(os.getuid()).pw_name}"
+LAN_TAKEN = FAULTS["lan_taken"][1].format(value="127.20.13.0/24 (09143)")
 ADD_LINE = ("line", "add", "CT0001", "09500", "--lan", "127.20.50.0/28", "--class", "共用", "--edifact")
 
 
@@ -114,6 +116,10 @@ def test_a_line_is_added_shown_changed_and_ended(command_line, store):
         "09143",
         "09500",
     ]
+    assert command_line.run("line", "change", "09143", "--shared").exit_code == 0
+    shared = ("--lan", "127.20.13.0/24", "--shared")
+    assert command_line.run("line", "change", "09500", *shared, "--dry-run").exit_code == 0
+    assert command_line.run("line", "change", "09500", *shared[:2], "--dry-run").exit_code == 1
     changed = command_line.run("line", "change", "09500", "--no-edifact", "--spare-router", "--shared-with", "")
     assert "回線を変更: 09500  edifact: True -> False, spare_router: False -> True" in changed.stdout
     ended = command_line.run("line", "end", "09143", lang="en").stdout
@@ -143,7 +149,11 @@ def test_lines_are_listed_and_shown_for_people(command_line):
         (("terminal", "history", "60999S"), "there is no terminal 60999S"),
         (("address", "history", "a@b.example"), "there is no mail address a@b.example"),
         (("line", "end", "1"), "line 1: there is no line 1"),
-        ((*ADD_LINE[:5], "127.20.13.0/24"), "line 09500: 127.20.13.0/24 (09143) is another line's"),
+        (
+            (*ADD_LINE[:5], "127.20.13.0/24", "--dry-run"),
+            f"line 09500: {LAN_TAKEN}",
+        ),
+        (("line", "add", "CT0001", "09143", "--lan", "127.20.50.0/24"), "line 09143: 09143 is another line's"),
         (("terminal", "end", "60777S", "--effective", "2026-11-23"), "--effective: has passed: 2026-11-23"),
     ],
 )
@@ -160,6 +170,11 @@ def test_what_cannot_be_is_refused_with_a_clear_text(command_line, arguments, wo
         ("terminal", "move", "60777S"),
         ("terminal", "add", "09143", "--kind", "gw", "--addresses", "1"),
         ("terminal", "end", "60777S", "--effective", "tomorrow"),
+        ("line", "add", "CT0001", "09500"),
+        ("line", "add", "CT0001", "x", "--lan", "127.20.50.0/28"),
+        ("line", "change", "09143", "--lan", "127.20.13.1/24"),
+        ("terminal", "add", "09143", "--kind", "gw", "--name", "abc"),
+        ("address", "add", "60777S", "nobody"),
     ],
 )
 def test_wrong_usage_is_told_as_such(command_line, arguments):

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import os
 import pwd
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import update
 
+from handlers.calendar import JST, mail_date
 from handlers.reviews import find
-from storage.models import Line, ScheduleDay
+from storage.clock import move_clock
+from storage.models import Application, Line, ScheduleDay
 from tests.gateway.command_line import on_store
 from tests.handlers.deciding import application, entries, fingerprint
 from tests.handlers.review_cases import (
+    CALENDAR,
     contents,
     line_change,
     no_servers,
@@ -20,6 +23,7 @@ from tests.handlers.review_cases import (
     state_of,
     take_contracts,
 )
+from tests.handlers.test_terminals import only_sqlite
 from tests.handlers.test_two_persons import NEW_LINE
 
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -66,10 +70,12 @@ def test_words_may_stand_in_a_file(command_line, case, tmp_path):
     assert command_line.run("application", "inquire", "260001A", "--file", str(tmp_path / "none")).exit_code == 2
 
 
-def test_without_words_nothing_is_asked(command_line, case):
-    refused = command_line.run("application", "inquire", "260001A", lang="en")
-    assert refused.exit_code == 1
-    assert "--file" in refused.stderr
+@pytest.mark.parametrize("command", ["inquire", "reject", "void"])
+@pytest.mark.parametrize("words", [(), ("",), (" \n",), ("--file", "-")])
+def test_without_words_a_decision_that_is_told_was_called_wrongly(command_line, case, command, words):
+    refused = command_line.run("application", command, "260001A", *words, lang="en")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "give the words as an argument or with --file" in refused.stderr
     assert state_of(case) == "received"
 
 
@@ -174,6 +180,44 @@ def test_settings_are_recorded_and_a_case_is_voided(command_line, store, now):
     assert command_line.json("application", "show", "260001A")["settings_received_on"] == "2026-11-24"
     assert command_line.run("application", "void", "260001A", "お申し出により").exit_code == 0
     assert state_of(store) == "void"
+
+
+def test_the_passwords_of_a_void_case_can_neither_be_seen_nor_issued_again(command_line, case):
+    command_line.run("application", "complete", "260001A")
+    command_line.run("application", "void", "260001A", "お申し出により")
+    for lang, words in (("en", "its passwords are gone for good"), ("ja", "参照も再発行もできません")):
+        hidden = command_line.run("application", "reveal-passwords", "260001A", lang=lang)
+        assert (hidden.exit_code, words in hidden.stderr, "reissue" in hidden.stderr) == (1, True, False)
+    assert command_line.run("application", "reissue-password", "260001A").exit_code == 1
+
+
+@pytest.mark.parametrize("on", [date(2026, 11, 24), date(2026, 12, 14), date(2026, 12, 16), date(2027, 2, 1)])
+@pytest.mark.parametrize("state", ["ids_issued", "in_use", "checked"])
+@only_sqlite
+def test_a_reissue_tells_the_window_in_every_state_and_at_every_time(command_line, case, on, state):
+    command_line.run("application", "complete", "260001A")
+    case.run(lambda session: session.execute(update(Application).values(state=state)))
+    moment = datetime(on.year, on.month, on.day, 10, tzinfo=JST)
+    case.run(lambda session: move_clock(session, moment - datetime.now(UTC)))
+    until = CALENDAR.last_day_of_password_window(max(on, date(2026, 12, 14)))
+    window = f"（{mail_date(on)}～{mail_date(until)}）"
+    drafts = command_line.json("application", "reissue-password", "260001A", "--preview")
+    assert drafts["passwords_until"] == until.isoformat()
+    assert all(f"パスワードの参照期間：\n  {window}\n" in mail["body"] for mail in drafts["mails"])
+    noticed = command_line.json("notice", "preview", "passwords-reissued", "--receipt", "260001A")
+    assert window in noticed["text"]
+    done = command_line.run("application", "reissue-password", "260001A")
+    assert done.stdout == f"260001A パスワードを再発行しました。参照期間は {until} までです。\n"
+
+
+@only_sqlite
+def test_a_window_that_ended_is_named_with_its_day(command_line, case):
+    command_line.run("application", "complete", "260001A")
+    case.run(lambda session: session.execute(update(Application).values(passwords_until=None)))
+    moment = datetime(2027, 2, 1, tzinfo=JST)
+    case.run(lambda session: move_clock(session, moment - datetime.now(UTC)))
+    hidden = command_line.run("application", "reveal-passwords", "260001A", lang="en")
+    assert "could be seen until 2026-12-16" in hidden.stderr
 
 
 def test_an_address_is_accepted(command_line, case):

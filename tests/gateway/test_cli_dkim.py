@@ -181,4 +181,4 @@ def test_as_text_the_reason_is_one_line(command_line, tmp_path):
     file.write_bytes(mail())
     assert command_line.run("dkim", "check", str(file)).stdout == "not signed\n"
     missing = command_line.run("dkim", "check", str(tmp_path / "none.eml"))
-    assert (missing.exit_code, "No such file" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "none.eml' does not exist" in missing.stderr) == (2, True)

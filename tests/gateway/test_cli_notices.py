@@ -25,6 +25,7 @@ NOT_OF_A_CASE = {
     "applicant/blank-form",
     "applicant/schedule",
     "reviewer/application-waiting",
+    "reviewer/automatic-form",
     "reviewer/held-expired",
 }
 

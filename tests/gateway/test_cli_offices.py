@@ -39,6 +39,7 @@ def office_file(tmp_path):
 def test_an_office_file_is_imported_and_listed(command_line, office_file):
     report = command_line.json("office", "import", office_file())
     assert report == {
+        "dry_run": False,
         "added": {
             "offices": 1,
             "contacts": 1,
@@ -57,6 +58,24 @@ def test_an_office_file_is_imported_and_listed(command_line, office_file):
     assert command_line.run("office", "list").stdout == (
         "CT0001    ナックス商事株式会社 第一営業部  kanri@applicant.example\n"
     )
+
+
+def test_a_rehearsed_import_says_what_it_would_do_and_does_nothing(command_line, office_file):
+    rehearsed = command_line.run("office", "import", office_file(), "--dry-run", lang="en").stdout
+    assert rehearsed.startswith("rehearsed, nothing was changed:\nadded: offices 1\n")
+    assert command_line.json("office", "list") == []
+    assert command_line.json("office", "import", office_file(), "--dry-run")["dry_run"]
+
+
+def test_a_file_with_two_lines_on_one_lan_is_refused_also_in_a_rehearsal(command_line, office_file, tmp_path):
+    text = Path(office_file()).read_text(encoding="utf-8")
+    line = text[text.index("[[office.line]]") : text.index("[[office.line.terminal]]")]
+    file = tmp_path / "two-lines.toml"
+    file.write_text(text.replace("[[office.user]]", line.replace("09143", "09144") + "[[office.user]]", 1), "utf-8")
+    for rehearsed in ((), ("--dry-run",)):
+        refused = command_line.run("office", "import", str(file), *rehearsed, lang="en")
+        told = FAULTS["lan_taken"][1].format(value="127.20.13.0/24 (09143)")
+        assert (refused.exit_code, refused.stderr) == (1, f"office CT0001, line 09144, lan_subnet: {told}\n")
 
 
 def test_importing_again_says_that_nothing_changed(command_line, office_file):

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
-import pytest
+from datetime import timedelta
 
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import build
+from gateway.cli.replanned import DAYS
+from handlers import replanning
+from handlers.desk_jobs import JobKind
 from tests.gateway.command_line import on_store
+from tests.handlers.clock_cases import complete, undone
+from tests.handlers.review_cases import receive, take_contracts
 
 CSV = "申込締切日,システム登録日\r\n2026-11-20,2026-12-07\r\n2026-11-27,2026-12-14\r\n"
 
 
 @pytest.fixture
 def command_line(store, store_url, tmp_path, now):
+    (tmp_path / "secret.key").write_text("00" * 32)
+    (tmp_path / "secret.key").chmod(0o600)
     return on_store(store, store_url, tmp_path, now)
 
 
@@ -55,7 +66,97 @@ def test_a_day_off_is_added_listed_and_removed(command_line):
     assert {"day": "2026-12-18", "name": "臨時休業"} in shown
     assert shown[0]["day"] >= "2026-11-24"
     assert "2026-12-29  年末年始" in command_line.run("calendar", "list", "--year", "2026").stdout
-    assert command_line.json("calendar", "remove", "2026-12-18") == {"day": "2026-12-18"}
+    assert command_line.json("calendar", "remove", "2026-12-18") == {
+        "day": "2026-12-18",
+        "name": "臨時休業",
+        "by_law": False,
+        "dry_run": False,
+        "moved": [],
+        "jobs_changed": 0,
+    }
     assert command_line.run("calendar", "remove", "2026-12-18", lang="en").stderr == "2026-12-18 is no day off\n"
-    assert command_line.json("calendar", "add", "2026-12-18", "--name", "移転") == {"day": "2026-12-18", "name": "移転"}
+    assert command_line.json("calendar", "add", "2026-12-18", "--name", "移転")["name"] == "移転"
     assert command_line.run("calendar", "add", "18.12.2026").exit_code == 2
+
+
+@pytest.fixture
+def case(command_line, store, now):
+    """An application whose IDs were issued, to start on 2026-12-14."""
+    take_contracts(store, now)
+    receive(store, now)
+    complete(store, now)
+    return store
+
+
+HOLIDAY = "2026-11-23"  # 勤労感謝の日
+TURN_OF_THE_YEAR = "2026-12-29"
+
+
+def answered(command_line, answer, *arguments, lang="en"):
+    return CliRunner().invoke(
+        build(), ["--lang", lang, *arguments], input=answer, env=command_line.environment, catch_exceptions=False
+    )
+
+
+def is_off(command_line, on):
+    return on in [row["day"] for row in command_line.json("calendar", "list", "--year", on[:4])]
+
+
+@pytest.mark.parametrize("on", [HOLIDAY, TURN_OF_THE_YEAR])
+def test_a_day_off_by_law_is_made_a_working_day_only_after_a_yes(command_line, on):
+    nobody = command_line.run("calendar", "remove", on, lang="en")
+    assert (nobody.exit_code, nobody.stdout.strip()) == (2, "")
+    assert "is a day off by law" in nobody.stderr
+    assert nobody.stderr.endswith("nobody answered, so nothing was done; add --yes to go on without being asked\n")
+    assert answered(command_line, "n\n", "calendar", "remove", on).exit_code == 1
+    assert is_off(command_line, on)
+    assert answered(command_line, "y\n", "calendar", "remove", on).exit_code == 0
+    assert not is_off(command_line, on)
+
+
+def test_with_yes_nobody_is_asked(command_line):
+    done = command_line.run("calendar", "remove", HOLIDAY, "--yes")
+    assert (done.exit_code, done.stdout) == (0, "2026-11-23 勤労感謝の日 を営業日に戻しました。\n")
+
+
+def test_an_edit_says_which_dates_move_and_plans_the_jobs_at_once(command_line, case):
+    before = undone(case)["tcc_reminder", ""]
+    rehearsed = command_line.run("calendar", "add", "2026-12-15", "--dry-run", lang="en").stdout
+    assert rehearsed.splitlines() == [
+        "2026-12-15 臨時休業 would be added",
+        "  260001A  last day of the password window  2026-12-16 -> 2026-12-17 (was told, so it stays)",
+        "  260001A  reminder of the communication check  2026-12-17 -> 2026-12-18",
+    ]
+    assert undone(case)["tcc_reminder", ""] == before
+    assert not is_off(command_line, "2026-12-15")
+    added = command_line.json("calendar", "add", "2026-12-15")
+    assert added["jobs_changed"] == 1
+    assert {"what": "tcc_reminder", "before": "2026-12-17", "after": "2026-12-18"}.items() <= added["moved"][1].items()
+    assert undone(case)["tcc_reminder", ""] == before + timedelta(days=1)
+    removed = command_line.run("calendar", "remove", "2026-12-15").stdout
+    assert "通信確認の催促  2026-12-18 -> 2026-12-17" in removed
+    assert removed.endswith("予定を組み直した作業 1 件\n")
+    assert undone(case)["tcc_reminder", ""] == before
+
+
+def test_many_cases_are_planned_with_the_progress_shown(command_line, store, now, monkeypatch):
+    take_contracts(store, now)
+    for number in range(1, 4):
+        receive(store, now, f"26000{number}A")
+    monkeypatch.setattr(replanning, "CASES_AT_ONCE", 2)
+    shown = command_line.run("calendar", "add", "2026-12-18", lang="en")
+    assert (shown.exit_code, shown.stderr) == (0, "applications 2/3\n")
+    assert shown.stdout.endswith("planned again: 3 jobs\n")
+
+
+def test_an_imported_schedule_plans_open_cases_that_lacked_a_job(command_line, store, now, tmp_path):
+    take_contracts(store, now)
+    receive(store, now)
+    file = tmp_path / "schedule.csv"
+    file.write_text(CSV, encoding="utf-8")
+    command_line.run("schedule", "import", str(file))
+    assert [kind for kind, _ in undone(store)] == ["review_reminder"]
+
+
+def test_every_kind_of_day_has_a_name_in_both_languages():
+    assert {str(kind) for kind in JobKind} | {"settings_deadline", "passwords_until"} == set(DAYS)

@@ -127,10 +127,11 @@ def test_a_kind_is_queued_again_beside_a_running_service_and_who_did_it_is_recor
 @only_sqlite
 def test_the_number_is_asked_first_and_without_a_yes_nothing_is_done(command_line, store, binding, now):
     mails = [give_up(store, binding, code, now) for code in ("SAD4031", "")]
-    for answer in ("n\n", "\n", ""):
+    for answer, status in (("n\n", 1), ("\n", 1), ("", 2)):
         refused = answered(command_line, answer, "--fetch-all")
-        assert refused.exit_code == 1
+        assert refused.exit_code == status
         assert "queue 2 messages again?" in refused.stderr
+        assert ("--yes" in refused.stderr) == (answer == "")  # nobody answered
     assert in_lane(store, binding.lane) == []
     agreed = answered(command_line, "y\n", "--fetch-all", "--json")
     assert agreed.exit_code == 0

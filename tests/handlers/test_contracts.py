@@ -315,6 +315,7 @@ def test_what_is_another_offices_is_refused_all_at_once_and_nothing_is_written(s
     assert {(fault.place, fault.rule, fault.value) for fault in refused.value.faults} == {
         ("office CT0002, line 09143", "other_office", "CT0001"),
         ("office CT0002, line 09144, terminal 60777S", "other_office", "CT0001"),
+        ("office CT0002, line 09144, lan_subnet", "lan_taken", "127.20.13.0/24 (09143)"),
         ("office CT0002, line 09144, terminal 60778S, ip_address", "taken", "60777S"),
         ("office CT0002, line 09144, terminal 60778S, mail_addresses", "taken", "60777S"),
         ("office CT0002, user TST01", "other_office", "CT0001"),

@@ -215,6 +215,16 @@ def test_terminals_that_ended_get_no_key_again(issued, store, desk, now):
     )
 
 
+def test_the_passwords_of_a_void_case_are_taken_back_with_its_ids(issued, store, desk, now):
+    def void(session):
+        application_in(session).state = "void"
+        issued_secrets.destroy(session, desk, application_in(session), now)
+
+    store.run(void)
+    assert reveal(store, desk, now) is Hidden.TAKEN_BACK
+    assert reveal(store, desk, now + timedelta(days=90)) is Hidden.TAKEN_BACK
+
+
 def test_nothing_is_issued_where_no_terminal_is_new(store, desk, now):
     take_contracts(store, now)
     receive(store, now, start_date=START)

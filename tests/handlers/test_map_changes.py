@@ -101,7 +101,7 @@ def test_a_line_is_added_from_its_day_on_and_takes_terminals_then(contracts, cha
     [
         ("CT0009", {}, ("line 09500", "no_office", "CT0009")),
         ("CT0001", {"router_number": "09143"}, ("line 09143", "line_taken", "09143")),
-        ("CT0001", {"lan_subnet": "127.20.0.0/16"}, ("line 09500", "line_taken", "127.20.0.0/16 (09143)")),
+        ("CT0001", {"lan_subnet": "127.20.0.0/16"}, ("line 09500", "lan_taken", "127.20.0.0/16 (09143)")),
         ("CT0001", {"lan_subnet": "127.20.50.1/28"}, ("line 09500, lan_subnet", "lan_subnet", "127.20.50.1/28")),
         ("CT0001", {"shared_with": ["CT0002"]}, ("line 09500, shared_with", "no_office", "CT0002")),
     ],
@@ -129,7 +129,7 @@ def test_a_lan_is_not_changed_under_its_terminals_nor_into_another_lines(contrac
         ("terminal 60777S", "outside_lan", "127.20.13.0/29"),
     ]
     assert refused(change_line, "09143", {"lan_subnet": "127.20.12.0/22"}) == [
-        ("line 09143", "line_taken", "127.20.12.0/22 (09144)")
+        ("line 09143", "lan_taken", "127.20.12.0/22 (09144)")
     ]
     change(change_line, "09143", {"lan_subnet": "127.20.13.0/28", "shared_with": ["CT0002"]})
     assert row(contracts, Line, router_number="09143").shared_with == "CT0002"
