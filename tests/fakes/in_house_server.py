@@ -26,7 +26,7 @@ _MAIL = re.compile(r"FROM:<?([^<>\s]*)>?", re.IGNORECASE)
 _RCPT = re.compile(r"TO:<([^<>\s]+)>", re.IGNORECASE)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for something a real server or the gateway brings about; TimeoutError when it does not."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - nothing announces an arbitrary condition

@@ -95,7 +95,7 @@ def _in_the_namespace(program: str, directory: Path) -> int:
     """Be the DNS of this namespace at port 53 while the program judges the mail; 0 when it accepts, else 1."""
     _bring_loopback_up()
     resolver = directory / "resolv.conf"
-    resolver.write_text("nameserver 127.0.0.1\noptions timeout:5 attempts:1\n", encoding="ascii")
+    resolver.write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n", encoding="ascii")
     libc = ctypes.CDLL(None, use_errno=True)
     bind = 4096
     target = os.path.realpath("/etc/resolv.conf").encode()

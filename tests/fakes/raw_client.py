@@ -17,7 +17,7 @@ import uvloop
 from gateway.smtp_server import Listener, SmtpLimits, create_listener
 from gateway.smtp_session import ListenerPolicy
 
-PATIENCE = 20.0  # of a test; far more than any step needs
+PATIENCE = 60.0  # of a test; far more than any step needs
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "stdlib": asyncio.new_event_loop}
 

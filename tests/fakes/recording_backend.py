@@ -40,7 +40,7 @@ class Control:
 
     refuse: bool = False  # nothing listens
     reply_after: float = 0.0  # before the reply at the dot
-    results_after: float = 0.0  # before a result goes out
+    holds_results: bool = False  # until it is told otherwise
     words: str = ""
     every: int = 1
 
@@ -97,6 +97,7 @@ class RecordingBackend:
         self._control_text = ""
         self._count = 0
         self._refused: set[str] = set()
+        self._held: list[ResultMail] = []
         self._queues: list[deque[ResultMail]] = [deque() for _ in range(_SENDERS)]
         self._more = [asyncio.Event() for _ in range(_SENDERS)]
         self._server: asyncio.Server | None = None
@@ -167,7 +168,8 @@ class RecordingBackend:
         self._journal.write(
             request.entry("taken"), request.entry("executed"), *(mail.entry("result") for mail in mails)
         )
-        asyncio.get_running_loop().call_later(self._control.results_after, self._queue, mails)
+        self._held += mails
+        asyncio.get_running_loop().call_soon(self._release)
 
     def _next_serial(self) -> str:
         self._serial += 1
@@ -175,7 +177,10 @@ class RecordingBackend:
 
     # --- results ---
 
-    def _queue(self, mails: list[ResultMail]) -> None:
+    def _release(self) -> None:
+        if self._control.holds_results:
+            return
+        mails, self._held = self._held, []
         for mail in mails:
             number = sum(mail.rcpt_to.encode()) % _SENDERS  # one address, one connection: its results keep their order
             self._queues[number].append(mail)
@@ -231,6 +236,7 @@ class RecordingBackend:
 
     async def _obey(self) -> None:
         self._read_control()
+        self._release()
         if self._control.refuse:
             await self._close()
         elif self._server is None:

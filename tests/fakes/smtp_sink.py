@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import pytest
+
+from tests.scenarios.outside import free_port
 
 _PATHS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec/postfix"])
 _PROGRAM = shutil.which("smtp-sink", path=_PATHS)
@@ -25,7 +26,7 @@ class SmtpSink:
 
     def __init__(self, directory: Path, *options: str, port: int = 0) -> None:
         self.host = "127.0.0.1"
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._directory = directory / "sink"
         self._mails = self._directory / "mails"
         self._options = options
@@ -57,7 +58,7 @@ class SmtpSink:
         return [_unwrapped(mail) for mail in self._mails.read_bytes().split(_ABOVE_EACH)[1:]]
 
     async def _until_listening(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 assert self._process is not None
                 assert self._process.returncode is None, "smtp-sink ended at once"
@@ -66,13 +67,6 @@ class SmtpSink:
                     writer.close()
                     return
                 await asyncio.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _unwrapped(mail: bytes) -> bytes:

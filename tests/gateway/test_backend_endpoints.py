@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from gateway.smtp_out import Target
 from storage.columns import to_micros
 from tests.fakes.in_house_server import SILENCE, InHouseServer, until
 from tests.gateway.backend_process import BACKEND, BackendProcess, body_of
+from tests.gateway.delivering import PATIENCE, HoldingServer
 
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 WALL = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 AUTOMATIC = Wish()
 REFUSED = Lost(Stage.CONNECT, "Connection refused")
@@ -201,8 +202,8 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def primary() -> AsyncIterator[InHouseServer]:
-    async with InHouseServer() as running:
+async def primary() -> AsyncIterator[HoldingServer]:
+    async with HoldingServer() as running:
         yield running
 
 
@@ -232,8 +233,15 @@ async def want(process: BackendProcess, endpoint: str, until_: timedelta | None 
 
 
 async def uses(process: BackendProcess, endpoint: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (await process.lane(BACKEND)).endpoint != endpoint:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+
+
+async def is_down(process: BackendProcess, *, down: bool = True) -> None:
+    """Wait until the store says that requests have nowhere to go, or that they have again."""
+    async with asyncio.timeout(PATIENCE):
+        while ((await process.lane(BACKEND)).down_since is not None) != down:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.01)
 
 
@@ -259,23 +267,24 @@ async def test_with_both_dead_operators_see_it_and_what_comes_back_first_is_used
     await primary.close()
     await backup.close()
     request = await process.request(b"one")
-
-    async def down() -> bool:
-        return (await process.lane(BACKEND)).down_since is not None
-
-    async with asyncio.timeout(5):
-        while not await down():  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0.01)
+    await is_down(process)
     lane = await process.lane(BACKEND)
     assert lane.last_failure == "primary: connect: Connection refused"
     assert lane.next_try_at is not None
     await backup.open()
     await process.becomes(request, "delivered")
     assert len(backup.mails) == 1
-    async with asyncio.timeout(5):
-        while await down():  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0.01)
+    await is_down(process, down=False)
     assert (await process.lane(BACKEND)).failures == 0
+
+
+async def test_an_endpoint_that_fails_while_there_is_no_request_is_told_all_the_same(url, primary):
+    process = BackendProcess(url, primary, idle_probes=True)
+    await process.start()
+    await process.becomes(await process.request(b"one"), "delivered")
+    await primary.close()
+    await is_down(process)
+    await process.stop()
 
 
 async def test_a_breaker_is_told_without_a_backup_too_and_the_next_process_knows(url, primary):
@@ -283,9 +292,7 @@ async def test_a_breaker_is_told_without_a_backup_too_and_the_next_process_knows
     process = BackendProcess(url, primary)
     await process.start()
     request = await process.request(b"one")
-    async with asyncio.timeout(5):
-        while (await process.lane(BACKEND)).down_since is None:  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0.01)
+    await is_down(process)
     since = (await process.lane(BACKEND)).down_since
     await process.stop()
     after = BackendProcess(url, primary)
@@ -300,6 +307,7 @@ async def test_a_breaker_is_told_without_a_backup_too_and_the_next_process_knows
 
 async def test_a_planned_switch_loses_and_reorders_nothing_of_an_address(process, primary, backup):
     primary.behaviour.reply_after = backup.behaviour.reply_after = 0.003
+    servers = {"primary": primary, "backup": backup}
     requests: list[int] = []
 
     async def load() -> None:
@@ -307,11 +315,14 @@ async def test_a_planned_switch_loses_and_reorders_nothing_of_an_address(process
             requests.extend([await process.request(b"%d" % number, address=n, awaited=False) for n in range(4)])
 
     loading = asyncio.create_task(load())
-    for endpoint in ("backup", "primary", "backup", ""):
+    for turn, endpoint in enumerate(("backup", "primary", "backup", "")):
         await asyncio.sleep(0.1)
         await want(process, endpoint)
         if endpoint:
             await uses(process, endpoint)
+            probing = b"turn %d" % turn
+            await process.becomes(await process.request(probing, address=10 + turn), "delivered")
+            assert any(body_of(mail.content).rstrip() == probing for mail in servers[endpoint].mails)
     await loading
     for request in requests:
         await process.becomes(request, "delivered")
@@ -320,15 +331,14 @@ async def test_a_planned_switch_loses_and_reorders_nothing_of_an_address(process
         orders = [[int(body_of(m.content)[5:]) for m in s.mails if m.mail_from == sender] for s in (primary, backup)]
         assert all(order == sorted(order) for order in orders)
         assert sorted(orders[0] + orders[1]) == list(range(25))
-    assert primary.mails
-    assert backup.mails
 
 
 async def test_a_planned_switch_waits_for_what_is_on_its_way(process, primary, backup):
-    primary.behaviour.reply_after = 0.1
-    slow, following = await process.requests(b"slow", b"following", awaited=False)
-    await until(lambda: "MAIL FROM:<1@x.example>" in primary.lines("MAIL"))
-    await want(process, "backup")
+    with primary.holding("MAIL"):
+        slow, following = await process.requests(b"slow", b"following", awaited=False)
+        await until(lambda: "MAIL FROM:<1@x.example>" in primary.lines("MAIL"), PATIENCE)
+        await want(process, "backup")
+        await until(lambda: process.smtp_route._draining, PATIENCE)
     await process.becomes(following, "delivered")
     assert await process.state(slow) == "delivered"
     assert body_of(primary.mails[-1].content) == b"<xml>slow\r\n"
@@ -336,10 +346,11 @@ async def test_a_planned_switch_waits_for_what_is_on_its_way(process, primary, b
 
 
 async def test_a_drill_returns_by_itself(process, primary, backup):
-    await want(process, "backup", timedelta(seconds=0.4))
+    await want(process, "backup", timedelta(hours=1))
     await uses(process, "backup")
     await process.becomes(await process.request(b"drilled"), "delivered")
     assert len(backup.mails) == 1
+    process.ages(3600)
     await uses(process, "primary")
 
 
@@ -374,34 +385,31 @@ async def test_a_backup_that_is_configured_no_more_means_the_primary(url, primar
 
 
 async def test_a_flush_probes_at_once(url, primary):
-    process = BackendProcess(url, primary, backend={"probe_every": 30.0})
+    process = BackendProcess(url, primary, backend={"probe_every": 3600.0})
     await primary.close()
     await process.start()
     request = await process.request(b"1")
-    await process.attempted(request)
-    await asyncio.sleep(0.1)
+    await is_down(process)  # the probe that follows a first failure at once has failed too
     await primary.open()
     await asyncio.sleep(0.1)
     assert await process.state(request) == "queued"
-    await process.execute(
-        "UPDATE lanes SET flushed_at = :now WHERE lane = 'backend'", now=to_micros(process.clock.now())
-    )
-    await process.control.refresh()
+    await process.flush_backend()
     await process.becomes(request, "delivered")
     await process.stop()
 
 
-async def test_a_switch_does_not_wait_for_a_failing_endpoint(process, primary, backup):
+async def test_a_switch_does_not_wait_for_a_failing_endpoint(process, primary, backup, monkeypatch):
+    monkeypatch.setattr(backend_smtp, "_DRAIN", 3600.0)
     primary.behaviour.next("DOT", SILENCE)
     stuck = await process.request(b"stuck")
-    await until(lambda: any(body_of(mail.content) == b"stuck\r\n" for mail in primary.mails))
+    await until(lambda: any(body_of(mail.content) == b"stuck\r\n" for mail in primary.mails), PATIENCE)
     primary.behaviour.always["RCPT"] = "550 nobody here"
     request = await process.request(b"other", address=2)
-    await process.becomes(request, "delivered", 1.5)
+    await process.becomes(request, "delivered")
     assert len(backup.mails) == 1
     assert await process.state(stuck) == "queued"
-    with suppress(TimeoutError):
-        await process.becomes(stuck, "expired")
+    primary.connections[primary.mails[-1].connection].cut()
+    await process.becomes(stuck, "expired")
     assert (await process.request_row(stuck)).in_doubt
 
 
@@ -412,10 +420,9 @@ async def test_what_a_silent_endpoint_holds_takes_no_room_on_the_next_one(url, p
     primary.behaviour.always["DOT"] = SILENCE
     for number in (1, 2):
         await process.request(b"%d" % number, address=number)
-    await until(lambda: len(primary.mails) == 2)
-    await process.execute("UPDATE lanes SET wanted_endpoint = 'backup' WHERE lane = 'backend'")
-    await process.control.refresh()
+    await until(lambda: len(primary.mails) == 2, PATIENCE)
+    await want(process, "backup")
     other = await process.request(b"other", address=3)
-    await process.becomes(other, "delivered", 1.5)  # before the silent one is given up
+    await process.becomes(other, "delivered")  # the silent one is not given up before the test ends
     assert [body_of(mail.content) for mail in backup.mails] == [b"other\r\n"]
-    await process.stop()
+    await process.stop(0.05)

@@ -18,15 +18,16 @@ from gateway.smtp_out import TimeLimits
 from storage.effects import LANE_BREAKER
 from tests.fakes.in_house_server import DROP, SILENCE, InHouseServer, until
 from tests.fakes.smarthost import Smarthost
-from tests.gateway.delivering import BRISK, LANE, Process
+from tests.gateway.delivering import BRISK, LANE, PATIENCE, HoldingServer, Process
 
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 PATIENT: dict[str, Any] = {"retry_first": 60.0, "retry_max": 600.0}
 NOTICES = "smarthost:0"
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[InHouseServer]:
-    async with InHouseServer() as opened:
+async def server() -> AsyncIterator[HoldingServer]:
+    async with HoldingServer() as opened:
         yield opened
 
 
@@ -92,6 +93,7 @@ async def test_each_failed_probe_is_one_commit_and_a_good_mail_writes_nothing_of
     before = process.database.commits
     await process.queue(LANE, b"1\r\n")
     await process.down()
+    await until(lambda: process.database.commits - before >= 2, PATIENCE)  # a commit is counted after it can be read
     assert process.database.commits - before == 2
     await server.open()
     before = process.database.commits
@@ -109,9 +111,11 @@ async def test_the_wait_between_probes_doubles_up_to_the_longest(store_url, serv
     process = await started(store_url, server, retry_first=0.05, retry_max=0.2)
     await server.close()
     (first,) = await process.queue(LANE, b"1\r\n")
+    began = time.monotonic()
     rows = [await process.down(failures) for failures in (1, 2, 3, 5)]
     assert len({row.down_since for row in rows}) == 1
-    assert len(await process.attempts(first)) <= 6
+    tries = len(await process.attempts(first))
+    assert tries <= 4 + (time.monotonic() - began) / 0.16  # no wait is shorter by more than a fifth
     await process.stop()
 
 
@@ -148,14 +152,17 @@ async def test_words_of_a_lane_without_mail_or_unknown_here_do_no_harm(process, 
 
 
 async def test_a_lane_with_nothing_left_is_up_again_when_its_terminal_speaks(store_url, server):
-    process = await started(store_url, server, terminal_life=0.3, **PATIENT)
+    process = await started(store_url, server, terminal_life=300.0, **PATIENT)
     await server.close()
     ids = await process.queue(LANE, b"1\r\n")
+    await process.down()
+    process.clock.offset = timedelta(seconds=301)
+    process.delivery._on_foreign(None)
     await process.idle()
     assert await process.states(ids) == ["undelivered"]
     assert (await process.lane()).down_since is not None
     await process.hear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (await process.lane()).down_since is not None:  # noqa: ASYNC110 - nothing announces a row
             await asyncio.sleep(0.02)
     await process.stop()
@@ -168,13 +175,14 @@ async def test_after_a_restart_a_dead_terminal_is_probed_once(store_url, server)
     down_since = (await before.down(4)).down_since
     await before.stop()
     tries = await tries_of(store_url, first)
+    restarted_at = before.clock.now()
     after = await started(store_url, server, retry_first=1.0, retry_max=600.0)
     row = await after.down(tries + 1)
     await asyncio.sleep(0.2)
     assert len(await after.attempts(first)) == tries + 1
     assert row.down_since == down_since
     assert row.next_try_at is not None
-    assert (row.next_try_at - after.clock.now()).total_seconds() > 8
+    assert (row.next_try_at - restarted_at).total_seconds() > 8
     await after.stop()
 
 
@@ -186,7 +194,7 @@ async def tries_of(store_url: str, recipient_id: int) -> int:
 
 
 async def test_a_flush_tries_at_once_what_was_put_off_too(store_url, server):
-    process = await started(store_url, server, mail_tries_within=90.0, **PATIENT)
+    process = await started(store_url, server, mail_tries_within=900.0, **PATIENT)
     server.behaviour.next("DOT", "451 later")
     ids = await process.queue(LANE, b"1\r\n", b"2\r\n")
     await process.attempted(ids[0])
@@ -204,7 +212,7 @@ async def test_a_flush_tries_at_once_what_was_put_off_too(store_url, server):
 
 
 async def test_a_mail_put_off_that_a_command_makes_due_is_tried_at_once(store_url, server):
-    process = await started(store_url, server, mail_tries_within=90.0)
+    process = await started(store_url, server, mail_tries_within=900.0)
     server.behaviour.next("DOT", "451 later")
     (first,) = await process.queue(LANE, b"1\r\n")
     await process.attempted(first)
@@ -215,7 +223,7 @@ async def test_a_mail_put_off_that_a_command_makes_due_is_tried_at_once(store_ur
 
 
 async def test_a_deferred_notice_that_a_command_makes_due_is_tried_at_once(store_url, server):
-    process = await started(store_url, server, notice_retry_first=90.0, notice_retry_max=90.0)
+    process = await started(store_url, server, notice_retry_first=900.0, notice_retry_max=900.0)
     async with Smarthost() as smarthost:
         process.lead(NOTICES, smarthost)
         smarthost.behaviour.next("RCPT", "450 greylisted")
@@ -231,7 +239,7 @@ async def test_a_paused_lane_sends_nothing_and_keeps_no_connection(process, serv
     await process.queue(LANE, b"1\r\n")
     await process.idle()
     await process.pause()
-    await until(lambda: server.connections[0].is_cut)
+    await until(lambda: server.connections[0].is_cut, PATIENCE)
     ids = await process.queue(LANE, b"2\r\n", b"3\r\n")
     await asyncio.sleep(0.3)
     assert await process.states(ids) == ["queued"] * 2
@@ -242,12 +250,12 @@ async def test_a_paused_lane_sends_nothing_and_keeps_no_connection(process, serv
 
 
 async def test_a_pause_lets_the_mail_under_way_end(process, server):
-    server.behaviour.reply_after = 0.05
-    ids = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await until(lambda: server.lines("MAIL"))
-    await process.pause()
-    await until(lambda: server.mails)
-    await asyncio.sleep(0.4)
+    with server.holding("MAIL"):
+        ids = await process.queue(LANE, b"1\r\n", b"2\r\n")
+        await until(lambda: server.lines("MAIL"), PATIENCE)
+        await process.pause()
+    await until(lambda: server.connections[0].is_cut, PATIENCE)  # it keeps no connection, and has nothing else to do
+    await asyncio.sleep(0.1)
     assert await process.states(ids) == ["delivered", "queued"]
     await process.resume()
     await process.idle()
@@ -270,10 +278,10 @@ async def test_a_pause_is_found_at_start(store_url, server):
 
 
 async def test_a_pause_ages_no_mail(store_url, server):
-    process = await started(store_url, server, terminal_life=100.0)
-    await process.pause(ago=950.0)
-    old = await process.queue(LANE, b"old\r\n", age=1060.0)
-    waiting = await process.queue(LANE, b"waiting\r\n", age=1040.0)
+    process = await started(store_url, server, terminal_life=1000.0)
+    await process.pause(ago=9500.0)
+    old = await process.queue(LANE, b"old\r\n", age=10600.0)
+    waiting = await process.queue(LANE, b"waiting\r\n", age=10400.0)
     await asyncio.sleep(0.2)
     assert await process.states(old + waiting) == ["queued", "queued"]
     await process.resume()
@@ -347,20 +355,22 @@ async def test_a_wall_clock_set_back_puts_no_mail_off_for_long(store_url, server
     await process.execute("UPDATE recipients SET due_at = due_at + 86400000000")
     await process.database.close()
     after = await started(store_url, server, mail_tries_within=0.3, notice_retry_max=0.3)
-    await after.idle(5)
+    await after.idle()
     assert await after.states([first]) == ["delivered"]
     await after.stop()
 
 
 async def test_a_deferred_notice_expires_at_the_end_of_its_life(store_url, server):
-    process = await started(store_url, server, notice_life=0.5, notice_retry_first=0.1, notice_retry_max=0.1)
+    process = await started(store_url, server, notice_life=300.0, notice_retry_first=0.1, notice_retry_max=0.1)
     async with Smarthost() as smarthost:
         process.lead(NOTICES, smarthost)
         smarthost.behaviour.always["RCPT"] = "450 not yet"
         ids = await process.queue(NOTICES, b"1\r\n")
+        await process.attempted(ids[0], 2)
+        assert await process.states(ids) == ["queued"]
+        process.clock.offset = timedelta(seconds=301)
         await process.idle()
         assert await process.states(ids) == ["expired"]
-        assert len(await process.attempts(ids[0])) >= 2
     await process.stop()
 
 
@@ -380,7 +390,7 @@ async def test_a_terminal_has_settings_of_its_own(store_url, server):
     other_lane = "terminal:60002S"
     own = DeliverySettings(
         name="center.example",
-        **{**BRISK, "mail_tries": 1, "terminal_limits": TimeLimits(connect=5, command=5, block=5, dot=0.2)},
+        **{**BRISK, "mail_tries": 1, "terminal_limits": TimeLimits(connect=600, command=600, block=600, dot=0.2)},
     )
     process = await started(store_url, server, destinations={"60001S": own})
     async with InHouseServer() as other:
@@ -392,6 +402,7 @@ async def test_a_terminal_has_settings_of_its_own(store_url, server):
         await process.attempted(impatient)
         assert await process.states([impatient, patient]) == ["undelivered", "queued"]
         assert await process.attempts(impatient) == [("in_doubt", "dot", "timed out")]
+        await until(lambda: other.mails, PATIENCE)
         other.connections[0].cut()
         await process.idle()
         assert len(await process.attempts(patient)) == 2

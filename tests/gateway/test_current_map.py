@@ -7,14 +7,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from gateway import current_map as current_map_module
 from gateway.current_map import CurrentMap
-from handlers.calendar import jst_date
+from handlers.calendar import JST, jst_date
 from handlers.terminals import EMPTY_MAP, change_map
 from storage.database import Database
 from storage.store import Store
@@ -67,6 +67,11 @@ async def on_map(url: str, *, follow: bool = True, offices: str = OFFICES_WITH_T
 def today() -> date:
     """The day in Japan by the clock the gateway runs on."""
     return jst_date(datetime.now(UTC))
+
+
+def until_noon(day: date) -> timedelta:
+    """How far a clock must be moved to stand at noon of that day in Japan, where no midnight is near."""
+    return datetime.combine(day, time(12), JST) - datetime.now(UTC)
 
 
 def ip_of(current: CurrentMap) -> str | None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
 
 import pysqlite3.dbapi2 as pysqlite
 import pytest
@@ -15,20 +17,21 @@ from storage.effects import Applied
 from storage.failures import StoreBroken
 from storage.mail_queue import Origin, enqueue
 from storage.store import Store, opened
-from tests.fakes.in_house_server import DROP, SILENCE, InHouseServer, until
-from tests.gateway.delivering import CENTER, IN_HOUSE, LANE, Process
+from tests.fakes.in_house_server import DROP, SILENCE, until
+from tests.gateway.delivering import CENTER, IN_HOUSE, LANE, PATIENCE, HoldingServer, Process
 
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 OTHER_LANE = "terminal:60002S"
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[InHouseServer]:
-    async with InHouseServer() as listening:
+async def server() -> AsyncIterator[HoldingServer]:
+    async with HoldingServer() as listening:
         yield listening
 
 
 @pytest.fixture
-async def process(store_url: str, server: InHouseServer) -> AsyncIterator[Process]:
+async def process(store_url: str, server: HoldingServer) -> AsyncIterator[Process]:
     started = Process(store_url)
     started.lead(LANE, server)
     started.lead(OTHER_LANE, server)
@@ -77,7 +80,7 @@ async def test_what_another_process_queues_is_noticed_and_keeps_the_lanes_order(
         queue_beside(beside, b"2\r\n", process)
         queue_beside(beside, b"3\r\n", process)
         await process.queue(LANE, b"4\r\n")
-        await until(lambda: len(server.mails) == 4)
+        await until(lambda: len(server.mails) == 4, PATIENCE)
     assert server.contents == [b"1\r\n", b"2\r\n", b"3\r\n", b"4\r\n"]
 
 
@@ -89,13 +92,12 @@ def cancel_beside(store_url: str, recipient_id: int) -> None:
 
 
 async def test_a_mail_another_process_took_away_is_not_tried_again(store_url, server):
-    process = Process(store_url, mail_tries_within=9.0)
+    process = Process(store_url, mail_tries_within=900.0)
     process.lead(LANE, server)
     await process.start()
     server.behaviour.next("DOT", "451 later")
     first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await until(lambda: server.lines("DATA"))
-    await asyncio.sleep(0.3)  # the first look at other processes' commits only finds where the store stands
+    await process.attempted(first)
     await asyncio.to_thread(cancel_beside, store_url, first)
     await process.idle()
     assert server.contents == [b"2\r\n"]
@@ -106,9 +108,9 @@ async def test_a_mail_another_process_took_away_is_not_tried_again(store_url, se
 async def test_a_mail_taken_away_from_a_dead_terminals_lane_is_not_probed_with(process, server, store_url):
     await server.close()
     first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await until(lambda: process.delivery.idle() is False)
+    await process.attempted(first)
     await asyncio.to_thread(cancel_beside, store_url, first)
-    await asyncio.sleep(0.5)
+    await process.attempted(second)
     await server.open()
     await process.idle()
     assert server.contents == [b"2\r\n"]
@@ -116,10 +118,10 @@ async def test_a_mail_taken_away_from_a_dead_terminals_lane_is_not_probed_with(p
 
 
 async def test_a_mail_taken_away_while_it_was_sent_keeps_its_state_and_the_lane_goes_on(process, server):
-    server.behaviour.reply_after = 0.1
-    first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await until(lambda: server.lines("MAIL"))
-    await process.execute("UPDATE recipients SET state = 'cancelled' WHERE id = :id", id=first)
+    with server.holding("MAIL"):
+        first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
+        await until(lambda: server.lines("MAIL"), PATIENCE)
+        await process.execute("UPDATE recipients SET state = 'cancelled' WHERE id = :id", id=first)
     await process.idle()
     assert await process.states([first, second]) == ["cancelled", "delivered"]
     assert server.contents == [b"1\r\n", b"2\r\n"]
@@ -166,24 +168,24 @@ async def test_an_empty_lane_left_uncleanly_has_nothing_to_doubt(process, server
 
 async def test_a_holder_whose_lease_ended_cannot_write_its_outcome(store_url, server):
     server.behaviour.next("DOT", SILENCE)
-    frozen = Process(store_url, lease=1.5, renew=False, lease_margin=0.0, scan_every=60.0)
+    frozen = Process(store_url, renew=False, scan_every=60.0)
     successor = Process(store_url)
     for process in (frozen, successor):
         process.lead(LANE, server)
     await frozen.start()
     (recipient_id,) = await frozen.queue(LANE, b"1\r\n")
-    await until(lambda: len(server.mails) == 1)
-    await until(lambda: frozen.database.lease_remaining() < 0)
+    await until(lambda: len(server.mails) == 1, PATIENCE)
+    await frozen.held_dead()
     await successor.start()
-    await until(lambda: len(server.mails) == 2)
+    await until(lambda: len(server.mails) == 2, PATIENCE)
     await successor.idle()
     server.connections[0].cut()
-    await asyncio.sleep(0.2)
+    # One by the successor, that found the lane so; one by the frozen process, that waited for the reply to its dot.
+    await successor.attempted(recipient_id, 2)
+    assert [outcome for outcome, _, _ in await successor.attempts(recipient_id)] == ["in_doubt"] * 2
     row = await successor.row(recipient_id)
     assert (row.state, row.in_doubt, row.attempts) == ("delivered", 1, 1)
     assert server.contents == [b"1\r\n", b"1\r\n"]
-    # One by the successor, that found the lane so; one by the frozen process, that waited for the reply to its dot.
-    assert [outcome for outcome, _, _ in await successor.attempts(recipient_id)] == ["in_doubt"] * 2
     await successor.stop()
     await frozen.stop()
 
@@ -204,11 +206,11 @@ async def test_the_lanes_of_a_process_that_died_go_to_the_one_that_got_its_node(
         successor.lead(LANE, server)
         await successor.start()
         await successor.queue(LANE, b"2\r\n")
-        await until(lambda: len(server.mails) == 2, seconds=8)
+        await until(lambda: len(server.mails) == 2, PATIENCE)
     finally:
         if successor is not None:
             await successor.stop()
-        await died.stop()
+        await died.dies()
 
 
 async def test_a_lane_held_by_a_living_process_is_left_to_it(process, server, store_url):
@@ -220,7 +222,7 @@ async def test_a_lane_held_by_a_living_process_is_left_to_it(process, server, st
         await second.start()
         server.behaviour.reply_after = 0.05
         await second.queue(LANE, b"2\r\n", b"3\r\n")
-        await until(lambda: len(server.mails) == 3)
+        await until(lambda: len(server.mails) == 3, PATIENCE)
         assert server.contents == [b"1\r\n", b"2\r\n", b"3\r\n"]
         assert len(server.connections) == 1
         await second.stop()
@@ -230,14 +232,14 @@ async def test_a_lane_held_by_a_living_process_is_left_to_it(process, server, st
 
 
 async def test_nothing_is_sent_while_too_little_of_the_lease_remains(store_url, server):
-    process = Process(store_url, lease=1.0, renew=False, lease_margin=10.0)
+    process = Process(store_url, renew=False, lease_margin=60.0)
     process.lead(LANE, server)
     await process.start()
     (recipient_id,) = await process.queue(LANE, b"1\r\n")
-    await until(lambda: server.connections)
+    await until(lambda: server.connections, PATIENCE)
     await asyncio.sleep(0.2)
     assert not server.lines("MAIL")
-    await asyncio.to_thread(process.database.store.renew)
+    await asyncio.to_thread(process.database.store.renew, timedelta(seconds=600))
     await process.idle()
     assert await process.states([recipient_id]) == ["delivered"]
     assert await process.attempts(recipient_id) == []
@@ -250,10 +252,10 @@ async def test_a_clean_stop_gives_the_lanes_back_with_nothing_in_doubt(store_url
     await first.start()
     await first.queue(LANE, b"1\r\n")
     await first.idle()
-    await first.delivery.stop(5)
+    await first.delivery.stop(PATIENCE)
     lane = await first.lane()
     assert (lane.state, lane.lease_token, lane.lease_node) == ("idle", None, None)
-    await until(lambda: server.connections[0].is_cut)
+    await until(lambda: server.connections[0].is_cut, PATIENCE)
     (second,) = await first.queue(LANE, b"2\r\n")
     await first.database.close()
     after = Process(store_url)
@@ -265,13 +267,15 @@ async def test_a_clean_stop_gives_the_lanes_back_with_nothing_in_doubt(store_url
 
 
 async def test_a_stop_lets_the_mail_under_way_end_and_begins_no_other(store_url, server):
-    server.behaviour.reply_after = 0.05
     process = Process(store_url)
     process.lead(LANE, server)
     await process.start()
-    ids = await process.queue(LANE, *(b"%d\r\n" % number for number in range(10)))
-    await until(lambda: server.lines("MAIL"))
-    await process.delivery.stop(5)
+    with server.holding("MAIL"):
+        ids = await process.queue(LANE, *(b"%d\r\n" % number for number in range(10)))
+        await until(lambda: server.lines("MAIL"), PATIENCE)
+        stopping = asyncio.create_task(process.delivery.stop(PATIENCE))
+        await until(lambda: process.delivery._shared.stopping, PATIENCE)
+    await stopping
     states = await process.states(ids)
     assert states.count("delivered") == len(server.mails) == 1
     assert (await process.lane()).state == "idle"
@@ -301,8 +305,8 @@ async def test_a_stop_does_not_wait_for_a_connection_that_is_being_opened(store_
     (recipient_id,) = await process.queue(LANE, b"1\r\n")
     await until(lambda: server.connections)
     began = time.monotonic()
-    await process.delivery.stop(30)
-    assert time.monotonic() - began < 3
+    await process.delivery.stop(600)
+    assert time.monotonic() - began < PATIENCE
     assert (await process.row(recipient_id)).state == "queued"
     assert (await process.lane()).state == "idle"
     await process.database.close()
@@ -315,8 +319,8 @@ async def test_a_stop_right_after_the_start_ends_at_once(store_url, server):
         await process.queue(LANE, b"1\r\n")
         began = time.monotonic()
         await process.start()
-        await process.stop(30)
-        assert time.monotonic() - began < 5
+        await process.stop(600)
+        assert time.monotonic() - began < PATIENCE
 
 
 async def test_an_outcome_the_store_cannot_take_yet_stops_its_lane_until_it_is_written(
@@ -326,16 +330,15 @@ async def test_an_outcome_the_store_cannot_take_yet_stops_its_lane_until_it_is_w
     process = Process(f"sqlite:///{tmp_path / 'gateway.db'}", scan_every=60.0)
     process.lead(LANE, server)
     await process.start()
-    server.behaviour.reply_after = 0.05
-    first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await until(lambda: server.lines("MAIL"))
-    beside = pysqlite.connect(str(tmp_path / "gateway.db"), isolation_level=None)
-    beside.execute("BEGIN IMMEDIATE")
-    await until(lambda: "its outcome was not written" in caplog.text)
-    assert server.contents == [b"1\r\n"]
-    assert await process.states([first, second]) == ["queued", "queued"]
-    beside.execute("ROLLBACK")
-    beside.close()
+    with closing(pysqlite.connect(str(tmp_path / "gateway.db"), isolation_level=None)) as beside:
+        with server.holding("MAIL"):
+            first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
+            await until(lambda: server.lines("MAIL"), PATIENCE)
+            beside.execute("BEGIN IMMEDIATE")
+        await until(lambda: "its outcome was not written" in caplog.text, PATIENCE)
+        assert server.contents == [b"1\r\n"]
+        assert await process.states([first, second]) == ["queued", "queued"]
+        beside.execute("ROLLBACK")
     await process.idle()
     assert server.contents == [b"1\r\n", b"2\r\n"]
     assert await process.states([first, second]) == ["delivered", "delivered"]
@@ -343,15 +346,15 @@ async def test_an_outcome_the_store_cannot_take_yet_stops_its_lane_until_it_is_w
 
 
 async def test_a_broken_store_ends_the_lane_and_leaves_its_head_in_doubt(store_url, server):
-    server.behaviour.reply_after = 0.05
     process = Process(store_url)
     process.lead(LANE, server)
     await process.start()
-    (recipient_id,) = await process.queue(LANE, b"1\r\n")
-    await until(lambda: server.lines("MAIL"))
-    process.database.broken.set_result(StoreBroken("the disk is gone"))
-    await until(lambda: server.mails)
-    await process.delivery.stop(5)
+    with server.holding("MAIL"):
+        (recipient_id,) = await process.queue(LANE, b"1\r\n")
+        await until(lambda: server.lines("MAIL"), PATIENCE)
+        process.database.broken.set_result(StoreBroken("the disk is gone"))
+    await until(lambda: server.mails, PATIENCE)
+    await process.delivery.stop(PATIENCE)
     assert (await process.row(recipient_id)).state == "queued"
     assert (await process.lane()).state == "sending"
     await process.database.close()

@@ -6,13 +6,17 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
 from handlers import undelivered
 from handlers.calendar import jst_date
 from handlers.terminals import Binding, load
 from tests.fakes.in_house_server import InHouseServer
-from tests.gateway.delivering import Process
+from tests.gateway.delivering import PATIENCE, Process
 from tests.handlers.review_cases import WITH_SMTP_SERVER, take_contracts
 from tests.handlers.test_terminals import KEY
+
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 
 
 def on_the_map(process: Process) -> Binding:
@@ -49,7 +53,7 @@ async def test_what_several_fetches_ask_for_while_the_server_returns_is_delivere
         newer = await process.queue(binding.lane, b"newer\r\n", **more)
         server.behaviour.always.clear()
         assert await fetch(process, binding) == []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while set(await process.states([*stuck, *newer])) != {"delivered"}:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0.02)
         assert server.contents == [*(b"%d\r\n" % number for number in range(8)), b"newer\r\n"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pysqlite3.dbapi2 as pysqlite
 import pytest
@@ -16,7 +16,7 @@ from gateway.smtp_replies import NO_ROOM, NOT_READY, UNAVAILABLE
 from storage.effects import Applied
 from storage.engines import database_file, parse_url
 from storage.failures import StoreBroken, StoreFull
-from storage.store import Store
+from storage.store import Store, run_transaction
 from tests.fakes.in_house_server import until
 from tests.storage.test_database import running
 from tests.storage.units import accepted
@@ -28,11 +28,12 @@ only_postgresql = pytest.mark.parametrize("store_url", ["postgresql"], indirect=
 @contextmanager
 def held(url: str) -> Iterator[None]:
     """Another process holds the SQLite file for writing."""
-    connection = pysqlite.connect(str(database_file(parse_url(url))), isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    yield
-    connection.execute("ROLLBACK")
-    connection.close()
+    with closing(pysqlite.connect(str(database_file(parse_url(url))), isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
 
 
 def fill_disk(store: Store) -> None:
@@ -63,10 +64,9 @@ async def test_a_store_that_is_behind_is_told_until_it_caught_up(store_url, now,
     monkeypatch.setattr(health_module, "MOST_SECONDS_BEHIND", 0.1)
     async with running(store_url) as database:
         health = Health(database)
+        assert health.at_connect() is None
         with held(store_url):
             waiting = asyncio.ensure_future(database.apply(accepted(database.new_key, now)[1]))
-            await asyncio.sleep(0)
-            assert health.at_connect() is None
             await until(health.at_connect)
             assert health.at_connect() == NOT_READY
             assert health.at_mail() == UNAVAILABLE
@@ -92,7 +92,8 @@ async def test_a_full_store_still_greets_and_refuses_at_mail(store_url, now):
 async def test_a_broken_store_lets_nobody_in(store_url, now):
     async with running(store_url) as database:
         health = Health(database)
-        await database.run(lambda session: session.execute(text("UPDATE nodes SET boot_id = boot_id + 1")))
+        taken = text("UPDATE nodes SET boot_id = boot_id + 1")
+        await asyncio.to_thread(run_transaction, database.store.engines, lambda each: each.execute(taken))
         with pytest.raises(StoreBroken):
             await database.apply(accepted(database.new_key, now)[1])
         assert health.at_connect() == NOT_READY

@@ -19,7 +19,14 @@ from storage.store import Store, opened
 from tests.fakes.in_house_server import until
 
 LANE = "terminal:60001S"
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
+
+
+class Standing(Clock):
+    """It is always `NOW`."""
+
+    def now(self) -> datetime:
+        return NOW
 
 
 @pytest.fixture
@@ -31,8 +38,16 @@ async def database(store_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def control(database: Database) -> AsyncIterator[LaneControl]:
-    made = LaneControl(database, Clock())
+async def control(database: Database) -> LaneControl:
+    """It reads when it is told to, and only then."""
+    made = LaneControl(database, Standing())
+    await made.refresh()
+    return made
+
+
+@pytest.fixture
+async def following(database: Database) -> AsyncIterator[LaneControl]:
+    made = LaneControl(database, Standing())
     await made.start()
     yield made
     await made.stop()
@@ -93,9 +108,9 @@ async def test_a_pause_long_over_is_not_kept_in_memory(control, database):
     assert seconds_paused(control, 86400 * 50) == 0
 
 
-async def test_a_flush_of_another_process_is_noticed_and_told(control, store_url):
+async def test_a_flush_of_another_process_is_noticed_and_told(following, store_url):
     told: list[frozenset[str]] = []
-    control.on_change(told.append)
+    following.on_change(told.append)
     at = to_micros(NOW)
 
     def beside() -> None:
@@ -104,9 +119,9 @@ async def test_a_flush_of_another_process_is_noticed_and_told(control, store_url
             store.run(lambda session: session.execute(text(insert), {"lane": LANE, "at": at}))
 
     await asyncio.to_thread(beside)
-    await until(lambda: told)
+    await until(lambda: told, 30)
     assert told == [frozenset({LANE})]
-    assert control.flushed_at(LANE) == NOW
+    assert following.flushed_at(LANE) == NOW
 
 
 async def test_a_flush_of_hours_ago_is_none(control, database):
@@ -144,19 +159,19 @@ async def test_a_pause_and_its_end_are_told_once_each(control, database):
     assert told == [frozenset({LANE})] * 2
 
 
-async def test_what_is_known_stays_while_the_store_cannot_be_read(control, database, monkeypatch, caplog):
+async def test_what_is_known_stays_while_the_store_cannot_be_read(following, database, monkeypatch, caplog):
     await paused(database, 5, None)
-    await control.refresh()
+    await following.refresh()
     monkeypatch.setattr(lane_control, "_READ_EVERY", 0.05)
     await execute(database, "ALTER TABLE lane_pauses RENAME TO hidden")
-    control._look.set()
-    await until(lambda: "was not read" in caplog.text)
-    assert control.paused(LANE)
+    following._look.set()
+    await until(lambda: "was not read" in caplog.text, 30)
+    assert following.paused(LANE)
     await execute(database, "ALTER TABLE hidden RENAME TO lane_pauses")
     await execute(database, "DELETE FROM lane_pauses")
-    await until(lambda: not control.paused(LANE))
+    await until(lambda: not following.paused(LANE), 30)
 
 
-async def test_a_second_start_reads_nothing_twice(control):
-    await control.start()
-    assert not control.paused(LANE)
+async def test_a_second_start_reads_nothing_twice(following):
+    await following.start()
+    assert not following.paused(LANE)

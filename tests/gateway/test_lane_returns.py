@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -16,18 +16,20 @@ from storage.batch import take_sequences
 from storage.columns import to_micros
 from storage.models import Recipient
 from storage.store import note, opened
-from tests.fakes.in_house_server import DROP, InHouseServer, until
-from tests.gateway.delivering import LANE, Process
+from tests.fakes.in_house_server import DROP, until
+from tests.gateway.delivering import LANE, PATIENCE, HoldingServer, Process
+
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[InHouseServer]:
-    async with InHouseServer() as listening:
+async def server() -> AsyncIterator[HoldingServer]:
+    async with HoldingServer() as listening:
         yield listening
 
 
 @pytest.fixture
-async def process(store_url: str, server: InHouseServer) -> AsyncIterator[Process]:
+async def process(store_url: str, server: HoldingServer) -> AsyncIterator[Process]:
     made = Process(store_url, retry_first=60.0, retry_max=600.0)
     made.lead(LANE, server)
     await made.start()
@@ -71,11 +73,12 @@ async def test_what_is_fetched_while_the_lane_comes_back_to_life_arrives_once(st
         ids += await process.queue(LANE, b"%d\r\n" % number, age=0.4 - number * 0.005)
     await process.start()
     fetched = 0
+    all_arrived = asyncio.Event()
 
     async def fetch_again_and_again() -> None:
         nonlocal fetched
         with opened(store_url) as beside:
-            while True:
+            while not all_arrived.is_set():
                 work = partial(fetch, micros=to_micros(process.clock.now()))
                 if by == "this process":
                     fetched += await process.database.run(work)
@@ -84,15 +87,15 @@ async def test_what_is_fetched_while_the_lane_comes_back_to_life_arrives_once(st
                 await asyncio.sleep(0.01)
 
     fetching = asyncio.create_task(fetch_again_and_again())
-    await until(lambda: fetched > 150)
-    await server.open()
-    await process.hear()
-    await until(lambda: len(server.mails) >= 120)
-    async with asyncio.timeout(10):
-        while set(await process.states(ids)) != {"delivered"}:  # noqa: ASYNC110 - nothing announces a row
-            await asyncio.sleep(0.05)
-    fetching.cancel()
-    with suppress(asyncio.CancelledError):
+    try:
+        await until(lambda: fetched > 150, PATIENCE)
+        await server.open()
+        await process.hear()
+        async with asyncio.timeout(2 * PATIENCE):
+            while set(await process.states(ids)) != {"delivered"}:  # noqa: ASYNC110 - nothing announces a row
+                await asyncio.sleep(0.05)
+    finally:
+        all_arrived.set()
         await fetching
     await process.idle()
     number_of = {recipient_id: number for number, recipient_id in enumerate(ids)}
@@ -131,7 +134,7 @@ async def test_a_mail_that_was_moved_to_the_end_of_its_lane_is_sent_there_and_on
 
 
 async def test_a_mail_whose_life_began_anew_is_not_given_up_by_the_old_one(store_url, server):
-    process = Process(store_url, terminal_life=0.6, retry_first=60.0, retry_max=600.0)
+    process = Process(store_url, terminal_life=300.0, retry_first=60.0, retry_max=600.0)
     process.lead(LANE, server)
     await process.start()
     await server.close()
@@ -139,13 +142,15 @@ async def test_a_mail_whose_life_began_anew_is_not_given_up_by_the_old_one(store
     await process.down()
     later = to_micros(process.clock.now()) + 3_600_000_000
     await process.command("UPDATE recipients SET waiting_since = :later WHERE id = :id", later=later, id=first)
-    await asyncio.sleep(0.8)
+    process.clock.offset = timedelta(seconds=301)
+    await process.hear()
+    await process.attempted(first, 2)
     assert await process.states([first]) == ["queued"]
     await process.stop()
 
 
 async def test_a_waiting_head_that_is_taken_away_lets_the_next_go_at_once(store_url, server):
-    process = Process(store_url, mail_tries_within=90.0)
+    process = Process(store_url, mail_tries_within=900.0)
     process.lead(LANE, server)
     await process.start()
     server.behaviour.next("DOT", "451 later")
@@ -163,12 +168,12 @@ async def test_a_waiting_head_that_is_taken_away_lets_the_next_go_at_once(store_
     [(None, [("in_doubt", "dot")]), (DROP, [("in_doubt", "dot")]), ("451 later", []), ("554 never", [])],
 )
 async def test_what_a_peer_may_hold_is_written_although_the_mail_was_taken_away(process, server, state, told, kept):
-    server.behaviour.reply_after = 0.1
     if told is not None:
         server.behaviour.next("DOT", told)
-    first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await until(lambda: server.lines("MAIL"))
-    await process.execute(f"UPDATE recipients SET state = '{state}' WHERE id = :id", id=first)
+    with server.holding("MAIL"):
+        first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
+        await until(lambda: server.lines("MAIL"), PATIENCE)
+        await process.execute(f"UPDATE recipients SET state = '{state}' WHERE id = :id", id=first)
     await process.idle()
     assert await process.states([first, second]) == [state, "delivered"]
     attempts = await process.attempts(first)
@@ -176,14 +181,14 @@ async def test_what_a_peer_may_hold_is_written_although_the_mail_was_taken_away(
 
 
 async def test_an_idle_lane_left_uncleanly_has_nothing_of_later_in_doubt(store_url, server):
-    died = Process(store_url, lease=1.0, renew=False, lease_margin=0.0)
+    died = Process(store_url, renew=False)
     died.lead(LANE, server)
     await died.start()
     await died.queue(LANE, b"1\r\n")
     await died.idle()
     successor = Process(store_url, scan_every=0.2)
     successor.lead(LANE, server)
-    await until(lambda: died.database.lease_remaining() < -0.05)
+    await died.held_dead()
     await successor.start()
     (second,) = await successor.queue(LANE, b"2\r\n")
     await successor.idle()

@@ -15,10 +15,12 @@ from gateway.signing import Signer, key_record
 from tests.fakes.in_house_server import DROP, InHouseServer, until
 from tests.fakes.opendkim import needs_opendkim, verified_by_opendkim
 from tests.fakes.smarthost import Smarthost
-from tests.gateway.delivering import LANE, Process
+from tests.gateway.delivering import LANE, PATIENCE, Process
 from tests.gateway.signed_mails import key, mail
-from tests.gateway.test_health import only_sqlite
+from tests.gateway.test_health import only_postgresql, only_sqlite
 from tests.gateway.test_signing import NSS, notice, section
+
+pytestmark = pytest.mark.usefixtures("all_processes_end")
 
 NOTICES = "smarthost:0"
 APPLICANT = "hanako@kanda.example"
@@ -178,6 +180,8 @@ async def test_what_cannot_be_signed_soundly_waits_is_told_once_and_goes_when_it
     first, second, passing = await queued(process, notice(), notice(), foreign)
     await process.attempted(first, times=2)
     await process.attempted(second)
+    await until(lambda: foreign in smarthost.contents)
+    await process.finished(passing)
     assert await process.states([first, second, passing]) == ["queued", "queued", "delivered"]
     assert (await process.row(first)).header is None
     attempts = await process.attempts(first)
@@ -205,7 +209,7 @@ class SlowSigner(Signer):
 
     def sign(self, content: bytes, now: datetime) -> bytes:
         self.began.set()
-        assert self.go.wait(10)
+        assert self.go.wait(PATIENCE)
         return super().sign(content, now)
 
 
@@ -222,20 +226,42 @@ async def test_a_notice_cancelled_while_it_is_signed_is_not_sent(store_url, sett
     await process.stop()
 
 
-async def test_who_lost_the_lane_while_signing_leaves_the_notice_to_the_new_holder(store_url, settings, smarthost):
+@only_sqlite
+async def test_who_is_alone_and_lost_the_lane_while_signing_takes_it_back_and_signs_anew(
+    store_url, settings, smarthost
+):
     signer = SlowSigner(settings, NSS)
     process = await signing(store_url, signer, smarthost)
     (only,) = await queued(process, notice())
     await until(signer.began.is_set)
     await process.execute("UPDATE lanes SET lease_token = 77 WHERE lane = :lane", lane=NOTICES)
     signer.go.set()
+    await process.finished(only)
+    assert len(smarthost.contents) == 1
+    await process.stop()
+
+
+@only_postgresql
+async def test_who_lost_the_lane_while_signing_leaves_the_notice_to_the_new_holder(store_url, settings, smarthost):
+    signer = SlowSigner(settings, NSS)
+    process = await signing(store_url, signer, smarthost)
+    (only,) = await queued(process, notice())
+    await until(signer.began.is_set)
+    other = Process(store_url)
+    other.lead(NOTICES, smarthost)
+    other.delivery.sign_with(Signer(settings, NSS))
+    node, token = other.database.store.claim.node, other.database.store.lease_token
+    taken = "UPDATE lanes SET lease_node = :node, lease_token = :token WHERE lane = :lane"
+    await process.execute(taken, node=node, token=token, lane=NOTICES)
+    signer.go.set()
     await asyncio.sleep(0.3)
     row = await process.row(only)
-    if row.state == "queued":  # where the lane is another's for good
-        assert row.header is None
-        assert smarthost.contents == []
-    else:  # a process alone on its store takes the lane back, and signs anew
-        assert len(smarthost.contents) == 1
+    assert (row.state, row.header) == ("queued", None)
+    assert smarthost.contents == []
+    await other.start()
+    await other.finished(only)
+    assert len(smarthost.contents) == 1
+    await other.stop()
     await process.stop()
 
 

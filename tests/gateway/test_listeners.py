@@ -9,7 +9,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -34,7 +34,7 @@ from storage.models import Mail, MailAddress, Recipient
 from storage.store import Store
 from tests.fakes.in_house_server import until
 from tests.fakes.raw_client import RawClient, connected, listening
-from tests.gateway.test_current_map import IP, OTHER_IP, OnMap, on_map, other_process, today
+from tests.gateway.test_current_map import IP, OTHER_IP, OnMap, on_map, other_process, today, until_noon
 from tests.gateway.test_health import fill_disk, held, make_room, only_sqlite
 from tests.handlers.naccs.sound_request import BODY
 from tests.handlers.naccs.test_exchange import content_of_result
@@ -206,9 +206,14 @@ async def test_a_line_without_a_subnet_has_no_peers(store_url):
 @only_sqlite
 async def test_a_peer_of_a_dual_stack_socket_is_compared_as_ipv4(store_url):
     loop = asyncio.get_running_loop()
-    accepting = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    accepting.setblocking(False)
-    async with on_map(store_url) as on, naccs_listener(on) as listener:
+    async with (
+        on_map(store_url) as on,
+        naccs_listener(on) as listener,
+        AsyncExitStack() as open_sockets,
+    ):
+        accepting = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        open_sockets.callback(accepting.close)
+        accepting.setblocking(False)
         template = vars(SMTP(None, hostname="gateway.example", loop=loop))
         for source, expected in ((IP, TAKEN), (STRANGER, NOT_PERMITTED)):
             calling = asyncio.open_connection("127.0.0.1", accepting.getsockname()[1], local_addr=(source, 0))
@@ -219,7 +224,6 @@ async def test_a_peer_of_a_dual_stack_socket_is_compared_as_ipv4(store_url):
             assert (await client.reply()).startswith("220 ")
             assert (await client.say("HELO x", f"MAIL FROM:<{ADDRESS}>"))[1] == expected
             await client.close()
-    accepting.close()
 
 
 def test_networks_of_one_family_hold_no_address_of_the_other():
@@ -239,12 +243,13 @@ def test_networks_of_one_family_hold_no_address_of_the_other():
 async def test_an_address_is_a_sender_on_the_days_it_is_in_force(store_url):
     clock = Clock()
     async with on_map(store_url) as on, naccs_listener(on, clock) as listener:
-        ends = today() + timedelta(days=1)
-        await asyncio.to_thread(set_terminal, on.store, effective_from=today(), effective_until=ends)
+        begins = today()
+        ends = begins + timedelta(days=1)
+        await asyncio.to_thread(set_terminal, on.store, effective_from=begins, effective_until=ends)
         await on.map.refresh()
         replies = []
         for days in (-1, 0, 1):
-            clock.offset = timedelta(days=days)
+            clock.offset = until_noon(begins + timedelta(days=days))
             replies += await asked(listener, IP, ADDRESS)
         assert replies == [NOT_PERMITTED, TAKEN, NOT_PERMITTED]
 
@@ -393,11 +398,11 @@ async def test_of_a_terminal_with_several_addresses_a_result_is_bound_to_the_one
 async def test_a_result_is_bound_by_the_map_of_its_250_and_the_day_in_japan(store_url):
     clock = Clock()
     async with on_map(store_url) as on, naccs_listener(on, clock) as listener:
-        before = on.address_id
-        await asyncio.to_thread(reissue, on.store, today=today() + timedelta(days=1))
+        before, day = on.address_id, today()
+        await asyncio.to_thread(reissue, on.store, today=day + timedelta(days=1))
         await on.map.refresh()
         for days in (0, 1):
-            clock.offset = timedelta(days=days)
+            clock.offset = until_noon(day + timedelta(days=days))
             await results_taken(listener, (ADDRESS, b"x"))
         (_, after) = on.map.view.by_address[KEY]
         assert bound(on.store) == [(before, KEY), (after.address_id, KEY)]

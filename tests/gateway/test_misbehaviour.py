@@ -14,13 +14,19 @@ import pytest
 
 from gateway.smtp_out import Target, TimeLimits
 from tests.conftest import make_postgresql_database, sqlite_store_in
-from tests.fakes.in_house_server import DROP, DROP_IN_DATA, SILENCE, InHouseServer
+from tests.fakes.in_house_server import DROP, DROP_IN_DATA, SILENCE, InHouseServer, until
 from tests.fakes.rude_server import Flood, Manners, RudeServer
 from tests.fakes.smarthost import Smarthost
 from tests.gateway.delivering import LANE, Process
+from tests.gateway.loop_clock import LoopClock
 
-HASTY = TimeLimits(connect=1, command=0.3, block=0.3, dot=0.3)
-SETTINGS: dict[str, Any] = {"retry_first": 60.0, "retry_max": 60.0, "terminal_limits": HASTY}
+LIMIT = 30.0
+# A time limit ends when a test moves the loop's clock, a back-off not even then.
+SETTINGS: dict[str, Any] = {
+    "retry_first": 3600.0,
+    "retry_max": 3600.0,
+    "terminal_limits": TimeLimits(connect=LIMIT, command=LIMIT, block=LIMIT, dot=LIMIT),
+}
 
 
 @pytest.fixture
@@ -35,8 +41,15 @@ def store_url(request, tmp_path) -> str:
 @pytest.fixture
 async def process(store_url) -> AsyncIterator[Process]:
     started = await Process(store_url, **SETTINGS).start()
-    yield started
-    await started.stop()
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+@pytest.fixture
+async def clock() -> LoopClock:
+    return LoopClock()
 
 
 @pytest.fixture
@@ -107,9 +120,12 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.verb}-{case.told}".replace(" ", "_"))
-async def test_what_one_misbehaviour_comes_to(process, server, case):
+async def test_what_one_misbehaviour_comes_to(process, server, clock, case):
     server.behaviour.next(case.verb, case.told)
     first, second = await process.queue(LANE, b"1\r\n", b"2\r\n")
+    if case.told == SILENCE:
+        await until(lambda: not server.behaviour.once[case.verb])
+        clock.move(LIMIT)
     await process.attempted(first)
     ((outcome, stage, words),) = await process.attempts(first)
     assert (outcome, stage) == (case.outcome, case.stage)
@@ -176,7 +192,7 @@ async def test_one_mail_on_several_lanes_keeps_an_outcome_for_each(process, serv
         await dead.close()
         ids = await process.queue_one(b"result\r\n", *lanes)
         await process.attempted(ids[3])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await process.states(ids) != ["delivered", "delivered", "undelivered", "queued"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert [len(await process.attempts(each)) for each in ids] == [0, 1, 1, 1]
@@ -185,6 +201,14 @@ async def test_one_mail_on_several_lanes_keeps_an_outcome_for_each(process, serv
         await process.hear("terminal:61003S")
         await process.idle()
         assert dead.contents == [b"result\r\n"]
+
+
+async def until_tried(process: Process, recipient_id: int, clock: LoopClock) -> None:
+    """Let time pass, a second every few milliseconds, until a try of the recipient has failed."""
+    async with asyncio.timeout(600):
+        while not await process.attempts(recipient_id):
+            clock.move(1.0)
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -203,10 +227,10 @@ async def test_a_peer_that_drips_its_replies_is_borne_with(process, rude):
     assert rude.connections == 1
 
 
-async def test_a_peer_that_takes_too_long_over_one_reply_is_left(process, rude):
-    rude.manners.byte_every = 0.05
+async def test_a_peer_that_takes_too_long_over_one_reply_is_left(process, rude, clock):
+    rude.manners.byte_every = LIMIT / 6  # each byte in time, all of them too late
     (first,) = await process.queue(LANE, b"1\r\n")
-    await process.attempted(first)
+    await until_tried(process, first, clock)
     assert await process.attempts(first) == [("temporary", "connect", "timed out")]
     rude.manners = Manners()
     await process.hear()
@@ -214,10 +238,13 @@ async def test_a_peer_that_takes_too_long_over_one_reply_is_left(process, rude):
     assert rude.contents == [b"1\r\n"]
 
 
-async def test_each_reply_may_take_nearly_as_long_as_allowed(process, server):
-    server.behaviour.reply_after = 0.2  # of 0.3; a server that needs 3 s for each reply, to scale
+async def test_each_reply_may_take_nearly_as_long_as_allowed(process, server, clock):
+    server.behaviour.reply_after = 0.6 * LIMIT
     ids = await process.queue(LANE, b"1\r\n", b"2\r\n")
-    await process.idle()
+    async with asyncio.timeout(3600):
+        while not process.delivery.idle():
+            clock.move(1.0)
+            await asyncio.sleep(0.001)
     assert await process.states(ids) == ["delivered"] * 2
     assert await process.attempts(ids[0]) == []
 
@@ -268,12 +295,12 @@ async def test_a_peer_that_half_closes_after_its_greeting_holds_the_lane(process
     await process.idle()
 
 
-async def test_a_peer_that_reads_a_byte_at_a_time_is_left_before_the_dot(process):
+async def test_a_peer_that_reads_a_byte_at_a_time_is_left_before_the_dot(process, clock):
     async with RudeServer(tiny_window=True) as peer:
         process.targets[LANE] = Target(host=peer.host, port=peer.port)
         peer.manners.read_bytes, peer.manners.read_every = 1, 1.0
         (first,) = await process.queue(LANE, b"x" * 20_000_000 + b"\r\n")
-        await process.attempted(first)
+        await until_tried(process, first, clock)
         assert await process.attempts(first) == [("temporary", "data", "timed out")]
         assert peer.contents == []
 

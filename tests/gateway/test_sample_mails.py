@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from typing import Any
 
 import openpyxl
 import pytest
@@ -74,19 +75,19 @@ class Peer(threading.Thread):
             for line in lines:
                 self.received += line
                 verb = line[:4].decode("ascii").strip().upper()
+                asked_at = time.monotonic()
                 self._tell(connection, self.replies.get(verb, "500 what"))
                 if verb == "DATA" and self.replies["DATA"] in {"354 go ahead", None}:
-                    self._content(connection, lines)
+                    self._content(connection, lines, asked_at)
                 if verb in {"QUIT", self.closes_at}:
                     break
 
-    def _content(self, connection, lines) -> None:
-        started = time.monotonic()
+    def _content(self, connection, lines, asked_at: float) -> None:
         self.content = b""
         for line in lines:
             self.received += line
             if line == b".\r\n":
-                self.dot_after = time.monotonic() - started
+                self.dot_after = time.monotonic() - asked_at
                 break
             self.content += line
         self._tell(connection, self.replies["DOT"])
@@ -103,7 +104,7 @@ def peer(*arguments, **replies):
     try:
         yield serving
     finally:
-        serving.join(10)
+        serving.join(60)
         serving.listening.close()
 
 
@@ -244,10 +245,15 @@ def test_a_result_is_for_the_address_in_its_common_items():
 # The known in-house client.
 
 
+def known_client(center: Peer, **options: Any) -> KnownClient:
+    """The client of that peer, which has a minute for each reply unless told otherwise."""
+    return KnownClient("127.0.0.1", center.port, **{"pause": 0, "patience": 60, **options})
+
+
 def test_the_known_client_speaks_as_the_real_one_does():
     mail = known_mail(b"   TCC...\r\n", mail_from="3A0001@SMTP.TST01.NACCS6", rcpt_to="NACCS@SMTP.PROD.NACCS6")
     with peer() as center:
-        dialogue = KnownClient("127.0.0.1", center.port, pause=0.3).send(parcel(mail))
+        dialogue = known_client(center, pause=0.3).send(parcel(mail))
 
     assert center.received == (
         b"HELO 60777S\r\n"
@@ -273,13 +279,13 @@ def test_the_known_client_speaks_as_the_real_one_does():
 
 def test_the_known_client_binds_the_terminals_ip():
     with peer() as center:
-        KnownClient("127.0.0.1", center.port, bind="127.20.13.13", pause=0).send(parcel())
+        known_client(center, bind="127.20.13.13").send(parcel())
     assert center.source == "127.20.13.13"
 
 
 def test_the_known_client_sends_several_mails_over_one_connection():
     with peer() as center:
-        dialogue = KnownClient("127.0.0.1", center.port, pause=0).send(parcel(b"one\r\n"), parcel(b"two\r\n"))
+        dialogue = known_client(center).send(parcel(b"one\r\n"), parcel(b"two\r\n"))
     assert center.received.count(b"HELO") == 1
     assert center.received.count(b"\r\n.\r\n") == 2
     assert dialogue.accepted
@@ -288,7 +294,7 @@ def test_the_known_client_sends_several_mails_over_one_connection():
 @pytest.mark.parametrize("verb", ["HELO", "MAIL", "RCPT", "DATA"])
 def test_the_known_client_gives_up_at_the_first_refusal(verb):
     with peer(**{verb: "550 no"}) as center:
-        dialogue = KnownClient("127.0.0.1", center.port, pause=0).send(parcel())
+        dialogue = known_client(center).send(parcel())
     assert dialogue.exchanges[-1].said.startswith(verb)
     assert not dialogue.accepted
     assert b"QUIT" not in center.received
@@ -296,14 +302,26 @@ def test_the_known_client_gives_up_at_the_first_refusal(verb):
 
 def test_the_known_client_gives_up_without_a_greeting():
     with peer(None) as center:
-        dialogue = KnownClient("127.0.0.1", center.port, pause=0, patience=0.2).send(parcel())
+        dialogue = known_client(center, patience=0.2).send(parcel())
     assert [exchange.reply for exchange in dialogue.exchanges] == [""]
     assert center.received == b""
 
 
-def test_silence_after_data_is_tolerated_and_the_reply_to_the_dot_is_not_judged():
+def test_silence_after_data_is_tolerated_and_the_reply_to_the_dot_is_not_judged(monkeypatch):
+    connections: list[socket.socket] = []
+    connect = socket.create_connection
+
+    def connected(*arguments, **options):
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    def heard(exchange: Exchange) -> None:
+        """Be impatient for the one reply that does not come, and for no other."""
+        connections[0].settimeout(0.2 if exchange.said.startswith("RCPT") else 60)
+
+    monkeypatch.setattr(socket, "create_connection", connected)
     with peer(DATA=None, DOT="550 no") as center:
-        dialogue = KnownClient("127.0.0.1", center.port, pause=0, patience=0.2).send(parcel())
+        dialogue = known_client(center, listener=heard).send(parcel())
     assert b"\r\n.\r\nQUIT\r\n" in center.received
     assert not dialogue.accepted
 
@@ -311,7 +329,7 @@ def test_silence_after_data_is_tolerated_and_the_reply_to_the_dot_is_not_judged(
 def test_a_connection_that_ends_is_an_empty_reply():
     with peer(MAIL=None) as center:
         center.closes_at = "MAIL"
-        dialogue = KnownClient("127.0.0.1", center.port, pause=0).send(parcel())
+        dialogue = known_client(center).send(parcel())
     assert dialogue.exchanges[-1] == Exchange(said="MAIL FROM:3A0001@SMTP.TST01.NACCS6", reply="")
 
 
@@ -440,9 +458,9 @@ def test_sample_send_that_is_refused_ends_with_status_1():
 
 
 def test_sample_send_to_a_closed_port_is_refused_with_one_line():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.20.15.15", 0)) as taken:  # where nobody else is given a port
         port = taken.getsockname()[1]
-    refused = command("sample", "send", "result-ok", "--to", f"127.0.0.1:{port}")
+    refused = command("sample", "send", "result-ok", "--to", f"127.20.15.15:{port}")
     assert refused.exit_code == 1
     assert refused.stderr.count("\n") == 1
 

@@ -25,7 +25,9 @@ from storage.database import Database
 from storage.mail_queue import load_arrival
 from storage.models import Mail, Recipient
 from tests.fakes.dns_server import CUT_OFF, GARBAGE, LOOP, REFUSED, SERVFAIL, SILENT, DnsServer
+from tests.fakes.in_house_server import until
 from tests.fakes.raw_client import connected, listening
+from tests.gateway.loop_clock import LoopClock
 from tests.gateway.signed_mails import AUTHOR, DOMAIN, KEY_NAME, crafted, mail, record, signed
 from tests.gateway.test_health import only_sqlite
 from tests.gateway.test_listeners import STRANGER, mails, recipients, send
@@ -37,6 +39,7 @@ APPLY, FORM, SCHEDULE, POSTMASTER = (f"{local}@{NSS}" for local in ("apply", "fo
 CASE = f"{case_tokens.case_local_part(DESK.token_key, '260001A', AUTHOR)}@{NSS}"
 BOUNCE = f"{case_tokens.bounce_local_part(DESK.token_key, 17)}@{NSS}"
 TRUSTED = "127.9.9.10"
+LONGEST_LOOKUP = 10.0
 TAKEN, LATER, REFUSED_HERE, FULL = "250 2.0.0", "451 4.4.3", "550 5.7.1", "452 4.3.1"
 
 
@@ -58,7 +61,7 @@ async def desk(database: Database, dns: DnsServer | None, **room: Any) -> AsyncI
     """The public listener with its gate; without a DNS no signature is judged."""
     auth = None
     if dns is not None:
-        auth = SenderAuth(DkimSection(nameservers=(dns.nameserver,), lookup_timeout=0.4))
+        auth = SenderAuth(DkimSection(nameservers=(dns.nameserver,), lookup_timeout=LONGEST_LOOKUP))
     gate = SenderGate(database, auth, (ip_network(f"{TRUSTED}/32"),), HeldRoom(**room) if room else None)
     knows: Callable[[str], bool] = lambda local: True  # noqa: E731 - whatever the desk takes today
     policy = PublicPolicy(database, Health(database), Clock(), knows, NSS, 1_000_000, gate)
@@ -94,7 +97,11 @@ def unsound() -> bytes:
 async def test_trouble_with_the_dns_is_451_and_nothing_is_stored(database, dns, told):
     dns.told = {KEY_NAME: told}
     async with desk(database, dns) as listener:
-        assert await reply_to(listener, sound(), APPLY) == LATER
+        clock, answered = LoopClock(), asyncio.create_task(reply_to(listener, sound(), APPLY))
+        await until(lambda: dns.asked)
+        if told in (SILENT, GARBAGE):
+            clock.move(LONGEST_LOOKUP)
+        assert await answered == LATER
         assert await stored(database) == []
         dns.told = {}
         assert await reply_to(listener, sound(), APPLY) == TAKEN

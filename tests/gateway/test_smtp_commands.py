@@ -215,7 +215,7 @@ async def test_smtplib_delivers_a_mail_with_dots_and_gets_its_bytes_through():
     policy = ScriptedPolicy()
 
     def send(host: str, port: int) -> None:
-        with smtplib.SMTP(host, port, timeout=10) as client:
+        with smtplib.SMTP(host, port, timeout=60) as client:
             client.sendmail(
                 "a@client.example",
                 ["b@gateway.example"],

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,10 +17,13 @@ from gateway.failures import Lost, Refused, Sent, Stage, Unsendable, Withheld
 from gateway.smtp_out import Connection, Protocol, Result, Target, TimeLimits, Tls, connect, path, stuffed
 from tests.fakes.in_house_server import DROP, DROP_IN_DATA, SILENCE, InHouseServer, RecordingServer, until
 from tests.fakes.smarthost import Smarthost
+from tests.gateway.loop_clock import LoopClock
+
+Answer = TypeVar("Answer")
 
 NAME = "center.example"
-LIMITS = TimeLimits(connect=5, command=5, block=5, dot=5)
-HASTY = TimeLimits(connect=0.2, command=0.2, block=0.2, dot=0.2)
+LIMIT = 30.0
+LIMITS = TimeLimits(connect=LIMIT, command=LIMIT, block=LIMIT, dot=LIMIT)
 CONTENT = b"From: NACCS@SMTP.CENTER.EXAMPLE\r\n\r\nTCC\r\n"
 SENDER, RECIPIENT = "NACCS@SMTP.CENTER.EXAMPLE", "3A0001@SMTP.TST01.CENTER.EXAMPLE"
 
@@ -30,12 +34,25 @@ async def server() -> AsyncIterator[InHouseServer]:
         yield opened
 
 
+@pytest.fixture
+async def clock() -> LoopClock:
+    return LoopClock()
+
+
+async def after_silence(asked: Awaitable[Answer], server: RecordingServer, clock: LoopClock) -> Answer:
+    """What comes of it when the server has heard everything, says nothing, and the time limit is over."""
+    task = asyncio.ensure_future(asked)
+    await until(lambda: not any(server.behaviour.once.values()))
+    clock.move(LIMIT)
+    return await task
+
+
 def target_of(server: RecordingServer, protocol: Protocol = Protocol.HELO, **options) -> Target:
     return Target(host=server.host, port=server.port, protocol=protocol, **options)
 
 
-async def connected(server: RecordingServer, limits: TimeLimits = LIMITS) -> Connection:
-    connection = await connect(target_of(server), NAME, limits)
+async def connected(server: RecordingServer) -> Connection:
+    connection = await connect(target_of(server), NAME, LIMITS)
     assert isinstance(connection, Connection)
     return connection
 
@@ -167,19 +184,27 @@ async def test_a_lost_or_unreadable_reply_names_its_stage_and_ends_the_connectio
 
 
 @pytest.mark.parametrize(("verb", "stage"), [("MAIL", Stage.MAIL), ("DATA", Stage.DATA), ("DOT", Stage.DOT)])
-async def test_a_reply_that_does_not_come_is_waited_for_no_longer_than_its_phase(server, verb, stage):
+async def test_a_reply_that_does_not_come_is_waited_for_no_longer_than_its_phase(server, clock, verb, stage):
     server.behaviour.next(verb, SILENCE)
-    connection = await connected(server, HASTY)
-    assert await send(connection) == Lost(stage, "timed out")
+    connection = await connected(server)
+    assert await after_silence(send(connection), server, clock) == Lost(stage, "timed out")
     assert not connection.usable
 
 
-async def test_each_reply_has_its_own_time(server):
-    server.behaviour.reply_after = 0.08
-    connection = await connect(target_of(server), NAME, TimeLimits(connect=1, command=0.2, block=1, dot=0.2))
-    assert isinstance(connection, Connection)
-    assert isinstance(await send(connection), Sent)
-    await connection.close()
+async def test_each_reply_has_its_own_time(server, clock):
+    server.behaviour.reply_after = 0.6 * LIMIT
+
+    async def converse() -> Result:
+        connection = await connected(server)
+        result = await send(connection)
+        connection.abort()
+        return result
+
+    conversation = asyncio.create_task(converse())
+    while not conversation.done():
+        clock.move(1.0)
+        await asyncio.sleep(0.001)
+    assert isinstance(await conversation, Sent)
 
 
 async def test_a_cancelled_mail_ends_the_connection(server):
@@ -252,7 +277,7 @@ async def test_without_leave_the_connection_is_dropped_before_the_peer_can_take_
     result = await connection.send(SENDER, RECIPIENT, CONTENT, lambda: next(leave))
     assert isinstance(result, Withheld)
     assert not connection.usable
-    await asyncio.sleep(0.05)
+    await until(lambda: server.connections[0].is_cut)
     assert [line.split()[0] for _, line in server.commands[1:]] == said
     assert server.mails == []
 
@@ -277,9 +302,10 @@ async def test_a_closed_port_is_the_destinations_trouble():
         ("HELO", SILENCE, Lost(Stage.HELO, "timed out")),
     ],
 )
-async def test_trouble_before_the_first_mail_is_reported(server, verb, told, expected):
+async def test_trouble_before_the_first_mail_is_reported(server, clock, verb, told, expected):
     server.behaviour.next(verb, told)
-    result = await connect(target_of(server), NAME, HASTY)
+    asked = connect(target_of(server), NAME, LIMITS)
+    result = await (after_silence(asked, server, clock) if told == SILENCE else asked)
     if expected is None:
         assert isinstance(result, Lost)
         assert result.stage is Stage.CONNECT
@@ -310,22 +336,28 @@ async def served(dialogue: Callable[[asyncio.StreamReader, asyncio.StreamWriter]
         await dialogue(reader, writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
-    yield Target(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
-    server.close()
-    for writer in writers:
-        writer.transport.abort()
-        with suppress(OSError):
-            await writer.wait_closed()
+    try:
+        yield Target(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 async def test_a_peer_that_reads_nothing_is_left_before_the_dot():
+    in_content = asyncio.Event()
+
     async def read_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        pass
+        in_content.set()
 
     async with served(read_nothing) as target:
-        connection = await connect(target, NAME, HASTY)
+        limits = TimeLimits(connect=LIMIT, command=LIMIT, block=0.2, dot=LIMIT)
+        connection = await connect(target, NAME, limits)
         assert isinstance(connection, Connection)
         assert await send(connection, b"x" * 20_000_000 + b"\r\n") == Lost(Stage.DATA, "timed out")
+        assert in_content.is_set()
 
 
 async def test_a_peer_that_refuses_in_the_middle_of_the_content_leaves_no_doubt():
@@ -413,9 +445,10 @@ async def test_verification_can_be_switched_off_by_setting(certificate):
 
 
 @pytest.mark.parametrize("told", ["454 not now", SILENCE])
-async def test_a_starttls_that_fails_is_reported(certificate, told):
+async def test_a_starttls_that_fails_is_reported(certificate, clock, told):
     async with Smarthost(tls_context=server_context(certificate)) as smarthost:
         smarthost.behaviour.next("STARTTLS", told)
-        result = await connect(target_of(smarthost, Protocol.ESMTP, tls=Tls.REQUIRED), NAME, HASTY)
+        asked = connect(target_of(smarthost, Protocol.ESMTP, tls=Tls.REQUIRED), NAME, LIMITS)
+        result = await (after_silence(asked, smarthost, clock) if told == SILENCE else asked)
         assert isinstance(result, Refused | Lost)
         assert result.stage is Stage.HELO

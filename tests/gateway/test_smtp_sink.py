@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.smtp_out import Protocol, Target
+from gateway.smtp_out import Protocol, Target, TimeLimits
 from tests.fakes.smtp_sink import SmtpSink, needs_smtp_sink
 from tests.gateway.delivering import LANE, Process
 
@@ -29,9 +29,12 @@ def store_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def process(store_url: str) -> AsyncIterator[Process]:
-    made = await Process(store_url, retry_first=60.0, retry_max=60.0).start()
-    yield made
-    await made.stop()
+    limits = TimeLimits(connect=60, command=60, block=60, dot=60)
+    made = await Process(store_url, retry_first=3600.0, retry_max=3600.0, terminal_limits=limits).start()
+    try:
+        yield made
+    finally:
+        await made.stop()
 
 
 def lead(process: Process, sink: SmtpSink, protocol: Protocol = Protocol.HELO) -> None:

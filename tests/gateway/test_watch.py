@@ -140,6 +140,7 @@ async def test_above_the_hours_limit_no_unit_of_work_runs_every_second(running, 
     add_down(running.store, "backend", Clock().now())
     runs = counted_runs(running, monkeypatch)
     running.watch.start()
+    await until(lambda: runs)
     await looked(8)
     assert len(runs) == 1
 

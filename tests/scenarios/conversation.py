@@ -7,7 +7,7 @@ from typing import Self
 
 from tests.scenarios.gateway_process import Address
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Conversation:
@@ -16,7 +16,11 @@ class Conversation:
     def __init__(self, address: Address, bind: str = "127.0.0.1") -> None:
         self._socket = socket.create_connection(address, PATIENCE, source_address=(bind, 0))
         self._lines = self._socket.makefile("rb")
-        self.greeting = self.hear()
+        try:
+            self.greeting = self.hear()
+        except OSError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self

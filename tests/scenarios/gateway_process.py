@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0  # what `serve` may take to end after SIGTERM
-COMMAND_SECONDS = 60.0
+COMMAND_SECONDS = 120.0
 
 Address = tuple[str, int]
 Sections = Mapping[str, Mapping[str, object]]
@@ -87,7 +87,7 @@ class GatewayProcess:
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
-        return self._gone(STOP_SECONDS + 5), time.monotonic() - began
+        return self._gone(2 * STOP_SECONDS), time.monotonic() - began
 
     def _gone(self, seconds: float) -> int:
         process = self._process

@@ -21,6 +21,7 @@ from gateway.sandbox.in_house_client import KnownClient, Parcel, known_mail
 from handlers.calendar import JST, jst_date
 from handlers.naccs.common_items import INPUT_PLACES, OUTPUT_PLACES
 from tests.fakes.in_house_server import ReceivedMail
+from tests.scenarios.conversation import PATIENCE
 from tests.scenarios.gateway_process import Address
 from tests.scenarios.site import APPLICANT, APPLY, CENTER, Terminal
 
@@ -83,11 +84,16 @@ def nothing() -> None:
 def send_application(
     address: Address, mail: bytes, *, sender: str = APPLICANT, at_reply: Callable[[], None] = nothing
 ) -> str:
-    """Send a mail to the apply address with smtplib; the reply at the dot. `at_reply` is called when it came."""
-    with smtplib.SMTP(*address, timeout=30) as client:
+    """Send a mail to the apply address with smtplib; the reply at the dot. `at_reply` is called when it came.
+
+    Any other reply than 250 before the dot is an SMTPResponseException, as smtplib's own.
+    """
+    with smtplib.SMTP(*address, timeout=PATIENCE) as client:
         client.ehlo("client.applicant.example")
-        for code, text in (client.mail(sender), client.rcpt(APPLY)):
-            assert code == 250, text
+        for say in (lambda: client.mail(sender), lambda: client.rcpt(APPLY)):
+            code, text = say()
+            if code != 250:
+                raise smtplib.SMTPResponseException(code, text)
         code, text = client.data(mail)
         at_reply()
         return f"{code} {text.decode('ascii')}"
@@ -135,7 +141,9 @@ def send_request(
         if exchange.said == FINAL_DOT:
             at_reply()
 
-    client = KnownClient(*address, bind=terminal.ip, helo=terminal.name, pause=pause, patience=20.0, listener=listener)
+    client = KnownClient(
+        *address, bind=terminal.ip, helo=terminal.name, pause=pause, patience=PATIENCE, listener=listener
+    )
     mail = known_mail(body, mail_from=header_from or terminal.address, rcpt_to=CENTER)
     dialogue = client.send(Parcel(mail_from=terminal.address, rcpt_to=CENTER, mail=mail))
     return dialogue.reply_to(FINAL_DOT) or dialogue.exchanges[-1].reply

@@ -10,14 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
+from handlers.calendar import JST, jst_date
 from tests.fakes.in_house_server import ReceivedMail, RecordingServer
 from tests.fakes.smarthost import Smarthost
 
 T = TypeVar("T")
 
-PATIENCE = 20.0  # seconds; far more than any step needs
+PATIENCE = 30.0  # seconds; far more than any step needs
+
+_given: set[int] = set()
 
 
 def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -30,12 +34,23 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE)
 
 
 def free_port() -> int:
-    """A port that is free on every address, and that no connection is given on its way out (those are higher)."""
-    for port in random.sample(range(20_000, 30_000), 50):
+    """A port that is free on every address, and that no connection is given on its way out (those are higher).
+
+    No port is given twice: who asked for the first may not listen yet when the next is asked for.
+    """
+    for port in random.sample(sorted(set(range(20_000, 30_000)) - _given), 50):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("0.0.0.0", port))
+            _given.add(port)
             return port
     raise AssertionError("no free port")
+
+
+def today_in_japan(left: timedelta = timedelta(minutes=3)) -> date:
+    """The day it is in Japan. It has so much time left: shortly before midnight, midnight is waited for."""
+    if jst_date(datetime.now(JST) + left) != jst_date(datetime.now(JST)):
+        time.sleep(left.total_seconds())
+    return jst_date(datetime.now(JST))
 
 
 class Outside:
@@ -68,9 +83,16 @@ class Outside:
 
     def close(self) -> None:
         """Close every server and end the thread."""
-        for server in self._servers:
-            self._wait_for(server.close())
-        self._wait_for(_cancel_the_rest())
+        with contextlib.ExitStack() as ends:  # each of them, whatever happens to the others
+            ends.callback(self._end_loop)
+            ends.callback(lambda: self._wait_for(_cancel_the_rest()))
+            for server in self._servers:
+                ends.callback(self._shut, server)
+
+    def _shut(self, server: RecordingServer) -> None:
+        self._wait_for(server.close())
+
+    def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE)
         self._loop.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -86,9 +86,8 @@ class Site:
             return work(session)
 
     def move_clock(self, ahead: timedelta) -> None:
-        """Write the row every process of a sandbox reads its clock's offset from."""
-        with opened(self.store_url) as store:
-            store.run(lambda session: move_clock(session, ahead))
+        """Move the clock every process of a sandbox goes by."""
+        move_clock_of(self.store_url, ahead)
 
     def complete(self, receipt: str, start: date | None = None) -> Any:
         """Let the reviewer complete an application; what the command prints as JSON."""
@@ -97,10 +96,17 @@ class Site:
 
     def close(self) -> None:
         """End the process, then the servers."""
-        if self._engines is not None:
-            self._engines.dispose()
-        self.process.close()
-        self.outside.close()
+        with ExitStack() as ends:
+            ends.callback(self.outside.close)
+            ends.callback(self.process.close)
+            if self._engines is not None:
+                ends.callback(self._engines.dispose)
+
+
+def move_clock_of(store_url: str, ahead: timedelta) -> None:
+    """Write the row every process of a sandbox reads its clock's offset from."""
+    with opened(store_url) as store:
+        store.run(lambda session: move_clock(session, ahead))
 
 
 def _in_toml(terminal: Terminal) -> str:

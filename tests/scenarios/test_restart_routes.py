@@ -33,9 +33,8 @@ from tests.scenarios.mails import (
 from tests.scenarios.outside import await_mails, wait_until
 from tests.scenarios.site import REVIEWER, Site, Terminal, mail_id_of, site_in
 
-# How long before midnight `serve` is started: enough for its start, or else again with the next one.
-WINDOWS = (timedelta(seconds=9), timedelta(seconds=18), timedelta(seconds=45))
-FOR_THE_DIALOGUE = timedelta(seconds=3)
+EVENING = timedelta(hours=2)  # before midnight; more than a dialogue ever takes
+LAST_SECONDS = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +77,18 @@ def ahead(site: Site) -> Ahead:
 
 
 @pytest.fixture(scope="module")
-def last_seconds(site: Site, ahead: Ahead) -> Ahead:
-    """`serve` runs, and it is some seconds before the start date."""
-    for window in WINDOWS:
-        midnight = datetime.now(UTC) + window
-        site.move_clock(ahead.midnight - midnight)
-        site.process.start()
-        if midnight - datetime.now(UTC) > FOR_THE_DIALOGUE:
-            return ahead
-        site.process.terminate()
-    raise AssertionError("serve takes too long to start for this test")
+def evening_before(site: Site, ahead: Ahead) -> tuple[str, str]:
+    """`serve` runs since the evening before the start date: its reply to MAIL then, and the application's state."""
+    site.move_clock(ahead.midnight - EVENING - datetime.now(UTC))
+    site.process.start()
+    return reply_to_mail(site, ahead.terminal), state_of(site, ahead.receipt)
+
+
+@pytest.fixture(scope="module")
+def at_midnight(site: Site, ahead: Ahead, evening_before: tuple[str, str]) -> Ahead:
+    """The same process, some seconds before the start date: from here on the clock goes by itself."""
+    site.move_clock(ahead.midnight - LAST_SECONDS - datetime.now(UTC))
+    return ahead
 
 
 def reply_to_mail(site: Site, terminal: Terminal) -> str:
@@ -110,25 +111,21 @@ def came_into_use(site: Site, receipt: str) -> list[tuple[str, date]]:
     return site.read(lambda session: [(actor, jst_date(at)) for actor, at in session.execute(query)])
 
 
-def test_an_address_routes_from_midnight_of_its_start_date_without_a_restart(site, last_seconds):
-    terminal = last_seconds.terminal
-    assert reply_to_mail(site, terminal).startswith("550 5.7.1 ")
-    assert state_of(site, last_seconds.receipt) == State.IDS_ISSUED
-    site.move_clock(last_seconds.midnight - datetime.now(UTC) + timedelta(seconds=1))
+def test_an_address_routes_from_midnight_of_its_start_date_without_a_restart(site, evening_before, at_midnight):
+    terminal = at_midnight.terminal
+    reply, state = evening_before
+    assert reply.startswith("550 5.7.1 ")
+    assert state == State.IDS_ISSUED
     wait_until(lambda: reply_to_mail(site, terminal).startswith("250 "), "MAIL to be taken")
     in_house = site.outside.in_house(terminal.ip)
     mail_id_of(send_request(site.process.naccs, terminal, request()))
     (result,) = await_mails(in_house, 1, lambda mail: True, "results")
     assert item_of(body_of(result), "subject") == b"00000-0000-0000"
-    assert body_of(result)[OUTPUT_PLACES["received_at"]].startswith(f"{last_seconds.start:%Y%m%d}0000".encode())
+    assert body_of(result)[OUTPUT_PLACES["received_at"]].startswith(f"{at_midnight.start:%Y%m%d}00".encode())
 
 
-def test_an_application_comes_into_use_by_itself_on_its_start_date(site, last_seconds):
-    receipt = last_seconds.receipt
-    wait_until(
-        lambda: came_into_use(site, receipt),
-        "the application to be in use",
-        seconds=WINDOWS[-1].total_seconds() + 12.0,
-    )
-    assert came_into_use(site, receipt) == [(GATEWAY, last_seconds.start)]
+def test_an_application_comes_into_use_by_itself_on_its_start_date(site, at_midnight):
+    receipt = at_midnight.receipt
+    wait_until(lambda: came_into_use(site, receipt), "the application to be in use")
+    assert came_into_use(site, receipt) == [(GATEWAY, at_midnight.start)]
     assert state_of(site, receipt) in (State.IN_USE, State.CHECKED)

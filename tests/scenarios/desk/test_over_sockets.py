@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from gateway.sandbox import sample_mails
-from handlers.calendar import JST, jst_date
+from handlers.calendar import JST
 from storage.models import Application
 from tests.fakes.in_house_server import ReceivedMail
 from tests.scenarios.mails import (
@@ -99,18 +98,19 @@ def terminal_of(site: Site, receipt: str) -> Terminal:
 
 
 def test_an_application_goes_from_the_form_to_the_communication_check(site):
-    start = sample_mails.wished_start(jst_date(datetime.now(JST)))
     mail_id_of(send_application(site.process.public, swaks_mail()))
     receipt = receipt_in(came(site, ACCEPTED)[0])
     asked_and_answered(site, receipt)
 
-    assert site.process.json("application", "complete", receipt)["state"] == "ids_issued"
+    completed = site.process.json("application", "complete", receipt)
+    assert completed["state"] == "ids_issued"
     came(site, "利用申込確認完了のお知らせ")
     terminal = terminal_of(site, receipt)
     assert all(terminal.name in text_of(mail) for mail in came(site, "ID通知のお知らせ"))
     passwords = [one["value"] for one in site.process.json("application", "reveal-passwords", receipt)["passwords"]]
     assert len(passwords) == 2
 
+    start = date.fromisoformat(completed["start_date"])
     ahead = datetime.combine(start, datetime.min.time(), JST) - datetime.now(JST) + timedelta(minutes=1)
     site.move_clock(ahead)
     wait_until(lambda: state(site, receipt) == "in_use", "the start of use")

@@ -85,6 +85,7 @@ class Noted:
     request_id: str
     handover: str
     received: float
+    claimed: float | None = None  # the last hand-over began
     in_doubt: bool = False
     overdue: bool = False
     answered: bool = False

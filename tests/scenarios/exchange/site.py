@@ -11,8 +11,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from tests.scenarios.exchange.witnesses import (
 )
 from tests.scenarios.gateway_process import ROOT, GatewayProcess
 from tests.scenarios.outside import free_port
+from tests.scenarios.site import move_clock_of
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ Sections = dict[str, dict[str, object]]
 
 _WAITING = (State.QUEUED, State.RECEIVED)
 NOT_DONE = (*_WAITING, State.UNDELIVERED, State.PARKED)
-_START_SECONDS = 15.0
+_STOP_SECONDS = 15.0
 _POLL = 0.1
 
 FLEET = terminals(50)
@@ -89,7 +91,7 @@ class BackendProcess:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(_START_SECONDS)
+                self._process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -194,11 +196,19 @@ class ExchangeSite:
 
     # --- the store ---
 
+    @property
+    def store_url(self) -> str:
+        """Where the gateway's store is."""
+        return self.plan.store_url or f"sqlite:///{self.directory / 'var' / 'gateway.db'}"
+
+    async def move_clock(self, ahead: timedelta) -> None:
+        """Move the clock of a site that is a sandbox with a movable one."""
+        await asyncio.to_thread(move_clock_of, self.store_url, ahead)
+
     def read(self, work: Callable[[Session], T]) -> T:
         """Read the store beside the gateway."""
         if self._engines is None:
-            url = self.plan.store_url or f"sqlite:///{self.directory / 'var' / 'gateway.db'}"
-            self._engines = open_engines(url)
+            self._engines = open_engines(self.store_url)
         with self._engines.reader.connect() as connection, Session(bind=connection) as session:
             return work(session)
 
@@ -220,7 +230,7 @@ class ExchangeSite:
         """Whether nothing waits in the store, and the backend has sent all it made."""
         return self.count(*_WAITING) == 0 and all(made.sent for made in made_in(self.journal()))
 
-    async def settle(self, seconds: float = 60.0) -> None:
+    async def settle(self, seconds: float = 90.0) -> None:
         """Wait until nothing waits any more."""
         await self.until(self.is_settled, "nothing to wait any more", seconds)
 
@@ -253,14 +263,15 @@ class ExchangeSite:
 
     def close(self) -> None:
         """End everything that was started."""
-        self.gateway.close()
-        for backend in self.backends.values():
-            backend.stop()
-        self.fleet.close()
-        if self._smarthost is not None:
-            self._smarthost.close()
-        if self._engines is not None:
-            self._engines.dispose()
+        with ExitStack() as ends:  # each of them, whatever happens to the others
+            if self._engines is not None:
+                ends.callback(self._engines.dispose)
+            if self._smarthost is not None:
+                ends.callback(self._smarthost.close)
+            ends.callback(self.fleet.close)
+            for backend in self.backends.values():
+                ends.callback(backend.stop)
+            ends.callback(self.gateway.close)
 
     async def open(self, *but: str) -> None:
         """Start the servers, but those of the named terminals, the backends and the gateway."""

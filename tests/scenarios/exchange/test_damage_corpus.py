@@ -94,13 +94,13 @@ def faults(site: ExchangeSite, accepted: dict[int, Case]) -> Iterator[str]:
 
 
 async def test_every_damaged_mail_gets_exactly_one_notification_with_its_code(tmp_path: Path):
-    plan = Plan(terminals=(SAMPLE, NEIGHBOUR), offices=offices(), patience=10.0)
+    plan = Plan(terminals=(SAMPLE, NEIGHBOUR), offices=offices(), patience=60.0)
     todo = list(cases())
     assert len(todo) >= 500
     accepted: dict[int, Case] = {}
     async with exchange_site(tmp_path, plan) as site:
         await asyncio.gather(*(send(site, todo, accepted) for _ in range(CONNECTIONS)))
-        await site.settle(30.0)
+        await site.settle(120.0)
         assert list(faults(site, accepted)) == []
         assert site.count(State.PARKED) == 0
         for client in site.fleet.clients:

@@ -12,14 +12,16 @@ from tests.scenarios.exchange.scenarios import Sizes
 
 # Enough for every lane and every kind of moment, and short: the machine that runs the tests is shared.
 SMALL = Sizes(terminals=20, requests=1200, rounds=5, kills=3, kill_within=1.0, life=5.0, outage=5.0)
-# Two rounds of a second on a shared machine say nothing finer; the full size asks for 0.95.
+# Rounds of a second on a shared machine say nothing finer, and two may not say that; the full size asks for 0.95.
 LEAST_RATIO = 0.6
+MORE_ROUNDS = 16
 
 
 async def test_two_dead_servers_harm_no_live_one_and_nothing_is_left_when_they_return(tmp_path: Path):
-    report = await scenarios.dead_servers(tmp_path, replace(SMALL, terminals=50))
+    sizes = replace(SMALL, terminals=50, more_rounds=MORE_ROUNDS, least_ratio=LEAST_RATIO)
+    report = await scenarios.dead_servers(tmp_path, sizes)
     assert report.violations == []
-    assert report.figures["ratio"] > LEAST_RATIO
+    assert report.figures["ratio"] >= LEAST_RATIO, report.figures
     assert report.figures["fetched"] > 0
 
 

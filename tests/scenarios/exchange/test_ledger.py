@@ -240,7 +240,11 @@ FAULTS: dict[str, tuple[Callable[[Ledger], Ledger], set[Fault]]] = {
         {Fault.ANSWERED_AND_EXECUTED, Fault.RESULT_LOST},
     ),
     "a request executed late": (
-        lambda book: replace(book, executed=but(book.executed, 1, at=107.0)),
+        lambda book: replace(book, executed=but(book.executed, 1, at=112.0)),
+        {Fault.LATE},
+    ),
+    "a hand-over that began late": (
+        lambda book: replace(book, noted=but(book.noted, 1, claimed=106.5)),
         {Fault.LATE},
     ),
     "a result nobody made": (
@@ -270,6 +274,9 @@ SOUND: dict[str, Callable[[Ledger], Ledger]] = {
         with_a_copy(book, 0), queued=but(book.queued, 0, in_doubt=1, sequence=50, fetched=True)
     ),
     "a result queued again for a request that came again": lambda book: with_a_copy(queued_again(book, 0, doubts=1), 0),
+    "a hand-over that began in time and took long": lambda book: replace(
+        book, noted=but(book.noted, 1, claimed=105.5), executed=but(book.executed, 1, at=110.5)
+    ),
     "two results made alike": lambda book: replace(
         with_a_copy(book, LAST), made=(*book.made, replace(book.made[LAST], serial="second"))
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -16,7 +15,7 @@ from tests.scenarios.exchange.fleet import request_body, terminals
 from tests.scenarios.exchange.site import BackendProcess
 from tests.scenarios.exchange.wire import Reception, Speaker, TakenMail, stuffed
 from tests.scenarios.exchange.witnesses import read_journal
-from tests.scenarios.outside import free_port
+from tests.scenarios.outside import PATIENCE, free_port
 
 (TERMINAL,) = terminals(1)
 REQUESTER = TERMINAL.addresses[0]
@@ -82,10 +81,9 @@ async def hand_over(backend: BackendProcess, content: bytes) -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends_at
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - a journal has no event
+            await asyncio.sleep(0.01)
 
 
 def happened(backend: BackendProcess) -> list[str]:

@@ -121,6 +121,7 @@ def noted_in(session: Session) -> tuple[Noted, ...]:
             request_id=str(row.id),
             handover=row.handover,
             received=row.received_at.timestamp(),
+            claimed=None if row.claimed_at is None else row.claimed_at.timestamp(),
             in_doubt=row.in_doubt,
             overdue=row.overdue_at is not None,
             answered=row.answered_at is not None,

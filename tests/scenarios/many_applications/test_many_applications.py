@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from handlers.calendar import jst_date
 from storage.store import Store
-from tests.scenarios.many_applications.book import Book, start_of
+from tests.scenarios.many_applications.book import Book
 from tests.scenarios.many_applications.checks import violations
 from tests.scenarios.many_applications.runner import Crew, Report, run
 
@@ -62,12 +60,12 @@ class _TakenBack(Exception):
         ("UPDATE map_version SET version = version - 1", "the map has version"),
     ],
 )  # fmt: skip
-def test_the_judge_sees_what_would_be_wrong(finished, damage, words):
+def test_the_judge_sees_what_would_be_wrong(report, finished, damage, words):
     found: list[str] = []
 
     def work(session):
         session.execute(text(damage))
-        found.extend(violations(session, BOOK, start_of(jst_date(datetime.now(UTC)))))
+        found.extend(violations(session, BOOK, report.start))
         raise _TakenBack
 
     with pytest.raises(_TakenBack):
