@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from gateway import maillog
 from gateway.current_map import CurrentMap
-from handlers.naccs.exchange import Exchange, Retrieval, Unhandled
+from handlers.naccs.exchange import Exchange, InStore, Unhandled
 from handlers.outcomes import PermanentFailure
 from handlers.preparation import CaseChanged, Prepared
 from storage.clock import Clock
@@ -265,7 +265,7 @@ class Worker:
             prepared = await asyncio.to_thread(preparation.render, prepared)
         return await self._database.run(lambda session: self._desk(session, arrival, now, prepared))
 
-    async def _commit(self, arrival: Arrival, decided: Unit | Retrieval) -> Applied | Stale:
+    async def _commit(self, arrival: Arrival, decided: Unit | InStore) -> Applied | Stale:
         if isinstance(decided, Unit):
             return await self._database.apply(decided)
         now = self._clock.now()

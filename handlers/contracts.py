@@ -8,7 +8,7 @@ stays so. Where a file gives no password, the stored one stays.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from handlers import works
 from handlers.audit import audit
 from handlers.calendar import jst_date
 from handlers.contract_faults import ContractsRefused, Fault
@@ -124,6 +125,9 @@ class _Import:
 
     def take_all(self, contracts: Contracts) -> None:
         """Take every office of the file; an exception says that nothing of it may stay."""
+        known = self._known_offices(contracts)
+        for office_id in known:
+            works.hold_cases_with_work(self.session, office_id)
         for office in contracts.offices:
             self._take_office(office)
         self.session.flush()
@@ -133,6 +137,13 @@ class _Import:
             raise ContractsRefused(tuple(self.faults))
         if not self.added and not self.updated:
             raise _NothingChanged
+        for office_id in known:
+            works.pause_newcomers(self.session, office_id, self.now)
+
+    def _known_offices(self, contracts: Contracts) -> Sequence[int]:
+        """The offices of the file that may have work on their lines already."""
+        codes = [office.code for office in contracts.offices]
+        return self.session.scalars(select(Office.id).where(Office.code.in_(codes)).order_by(Office.id)).all()
 
     def _take_office(self, contract: OfficeContract) -> None:
         before = self.added.total() + self.updated.total()

@@ -13,6 +13,7 @@ from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.explain_mails import show_mail, show_recipients, show_request, show_results
 from gateway.cli.explain_words import BINDING_STATES, DIRECTIONS, ENDPOINTS, FATES, STATES, word
 from gateway.cli.opening import OpenedStore, opened_store
+from gateway.cli.options import AsJson
 from gateway.cli.showing import instant, plain, printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from handlers.explanations import Explanation, HandoverExplanation, ReceiptExplanation
     from handlers.lane_operations import LaneState
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 _LONGEST_NAME = 320
 

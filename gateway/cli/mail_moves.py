@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import Invocation, invocation, print_json
+from gateway.cli.asking import ask
 from gateway.cli.mails import (
     Address,
-    AsJson,
     DirectionName,
     Given,
     Handover,
@@ -34,6 +34,7 @@ from gateway.cli.mails import (
     pages,
 )
 from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
+from gateway.cli.options import AsJson, Yes
 from gateway.cli.showing import plain, printable
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ _PAGE = 200
 MailIds = Annotated[
     list[str] | None, typer.Argument(metavar="[MAIL_ID]...", help="Ids of mails; else say by filters which are meant.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be done and do nothing.")]
 Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 Force = Annotated[
@@ -223,7 +223,7 @@ def _found(running: Invocation, opened: OpenedStore, wish: _Wish, order: Order) 
 
 
 def _ask(running: Invocation, wish: _Wish, ready: Sequence[Judged]) -> None:
-    """Ask before what filters found is moved; who does not say yes ends the command with status 1."""
+    """Ask before what filters found is moved."""
     if wish.yes or (wish.mail_keys and wish.given.nothing):
         return
     _, ja, en = OPERATIONS[wish.operation]
@@ -231,7 +231,7 @@ def _ask(running: Invocation, wish: _Wish, ready: Sequence[Judged]) -> None:
     question = running.text(
         ja=f"{number} 通のメール{ja}します。よろしいですか", en=f"{number} mails would be {en}, go on?"
     )
-    typer.confirm(question, abort=True, err=True)
+    ask(running, question)
 
 
 def _carry_out(opened: OpenedStore, order: Order, ready: Sequence[Judged]) -> list[Judged]:

@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.opening import OpenedStore, opened_store
+from gateway.cli.options import AsJson
 from gateway.cli.showing import instant, masked, moment, plain, printable
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ mail_app = typer.Typer(no_args_is_help=True, help="Mails in the store: find them
 _KEYS = 1 << 63
 LONGEST_HANDOVER = 26  # the width of the item (NACCS EDI 5.1)
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Terminal = Annotated[str | None, typer.Option(help="Only mails of this logical terminal (論理端末).")]
 Address = Annotated[str | None, typer.Option(help="Only mails from or to this mail address.")]
 Receipt = Annotated[str | None, typer.Option(help="Only mails of the application with this receipt number.")]

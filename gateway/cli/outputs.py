@@ -12,7 +12,7 @@ import typer
 from gateway.cli import Invocation, invocation, print_json, refuse
 from gateway.cli.faults import show_faults
 from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
-from gateway.cli.options import DryRun
+from gateway.cli.options import AsJson, DryRun
 from gateway.cli.previewing import drafts_of
 from gateway.cli.showing import day, plain
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 output_app = typer.Typer(
     no_args_is_help=True, help="Third parties that get outputs by output information code (宛先管理)."
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 def register(root: typer.Typer) -> None:

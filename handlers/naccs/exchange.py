@@ -37,7 +37,7 @@ from storage.mail_queue import Arrival, Outbound, handled
 from storage.states import State
 from storage.store import apply_within
 
-__all__ = ["BACKEND_LANE", "NO_REQUEST", "Exchange", "ExchangeSettings", "InStore", "Retrieval", "Unhandled"]
+__all__ = ["BACKEND_LANE", "NO_REQUEST", "Exchange", "ExchangeSettings", "InStore", "Unhandled"]
 
 _BLANK_ITEMS = InputCommonItems.readable_part(b"")
 
@@ -87,7 +87,6 @@ class InStore:
         return _BLANK_ITEMS if self.request is None else self.request.items
 
 
-Retrieval = InStore  # as those call it who only carry it out
 Decision = Unit | InStore | Unhandled
 
 

@@ -56,9 +56,9 @@ def test_what_filters_find_is_counted_and_asked_for_first(command_line, store, n
         arguments = ["--lang", "en", "mail", "cancel", "--terminal", "60777S", *options]
         return CliRunner().invoke(build(), arguments, env=command_line.environment, input=answer)
 
-    for no in ("n\n", ""):
-        asked = run(no)
-        assert asked.exit_code == 1
+    for answer, status in (("n\n", 1), ("", 2)):
+        asked = run(answer)
+        assert asked.exit_code == status
         assert "3 mails would be cancelled, go on?" in asked.stderr
         assert stuck_messages.in_lane(store, LANE) == mails
     assert run("y\n", "--dry-run").stderr == ""

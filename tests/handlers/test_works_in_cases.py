@@ -1,3 +1,5 @@
+"""What a case, its mails and the map see of work on a line: rearranged, and while its window is open."""
+
 from __future__ import annotations
 
 import threading
@@ -167,4 +169,13 @@ def test_a_terminal_that_an_operator_puts_on_the_line_waits_too(case, open_windo
         case.run(lambda session: move_terminal(session, change, "60888S", "09143", None))
     else:
         case.run(lambda session: add_terminal(session, change, "09143", SMTP_SERVER, {"name": "60888S"}))
+    assert pauses(case, "terminal:60888S") == [("gateway", reason(open_window), True)]
+
+
+def test_a_terminal_that_a_file_puts_on_the_line_waits_too(case, open_window):
+    at = OPENS + timedelta(minutes=30)
+    more = (
+        WITH_SMTP_SERVER.replace("60777S", "60888S").replace("127.20.13.13", "127.20.13.88").replace("3A0001", "3A0088")
+    )
+    take_contracts(case, at, more)
     assert pauses(case, "terminal:60888S") == [("gateway", reason(open_window), True)]

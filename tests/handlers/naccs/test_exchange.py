@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from handlers.naccs.common_items import INPUT_PLACES, OUTPUT_PLACES, WIDTH_WITH_LINE_END, OutputCommonItems
-from handlers.naccs.exchange import BACKEND_LANE, Exchange, ExchangeSettings, Retrieval, Unhandled
+from handlers.naccs.exchange import BACKEND_LANE, Exchange, ExchangeSettings, InStore, Unhandled
 from handlers.naccs.procedures.syg import SygSettings
 from handlers.naccs.results import result_notification
 from handlers.terminals import Binding, EdiUser, MapView, change_map
@@ -309,9 +309,9 @@ def test_every_row_of_the_damage_page_is_answered_here_or_goes_on_untouched(case
     assert content not in [insert.values[-1] for insert in decided.inserts]  # never passed on
 
 
-def passed(decided: Unit | Retrieval | Unhandled, content: bytes) -> None:
+def passed(decided: Unit | InStore | Unhandled, content: bytes) -> None:
     """A sound request went where its procedure is carried out."""
-    if isinstance(decided, Retrieval):
+    if isinstance(decided, InStore):
         return
     assert isinstance(decided, Unit)
     (queued,) = decided.queued
@@ -324,7 +324,7 @@ def passed(decided: Unit | Retrieval | Unhandled, content: bytes) -> None:
 def test_a_sound_retrieval_is_carried_out_in_the_store_and_never_reaches_the_backend():
     content = mail_with((EDI / "syg-list-request.edi").read_bytes())
     decided = an_exchange().handle(a_request(content), a_map(version=12), NOW)
-    assert isinstance(decided, Retrieval)
+    assert isinstance(decided, InStore)
     assert (decided.binding, decided.map_version) == (BOUND, 12)
     assert decided.request is not None
     assert decided.request.data == b"REF    \r\n"
@@ -410,7 +410,7 @@ def test_a_check_and_a_retrieval_never_wait_for_another_request():
     assert changed(unit, RECIPIENT_HANDLED)["last_reply"] == "TCC"
     assert ADDRESS_FREE not in {change.kind for change in unit.changes}
     retrieval = a_request(mail_with((EDI / "syg-list-request.edi").read_bytes()))
-    assert isinstance(an_exchange(refuse_second=True).handle(retrieval, a_map(), NOW, busy=True), Retrieval)
+    assert isinstance(an_exchange(refuse_second=True).handle(retrieval, a_map(), NOW, busy=True), InStore)
 
 
 # A request that was never handed over.
@@ -631,10 +631,10 @@ def test_a_cut_common_item_is_blank_in_the_record(store):
 # Retrieval, in the store.
 
 
-def retrieval(store: Store, exchange: Exchange, asked: Arrival) -> Retrieval:
+def retrieval(store: Store, exchange: Exchange, asked: Arrival) -> InStore:
     version = store.run(lambda session: change_map(session, NOW))
     decided = exchange.handle(asked, a_map(version=version), NOW)
-    assert isinstance(decided, Retrieval)
+    assert isinstance(decided, InStore)
     return decided
 
 
