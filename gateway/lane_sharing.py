@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,7 @@ from gateway.lane_signing import NoticeSigning
 from gateway.lanes import ContentMemory, DeliverySettings
 from gateway.smtp_out import Target
 from gateway.verdicts import doubled
+from storage.batch import take_sequences
 from storage.clock import Clock
 from storage.database import Database
 from storage.lane_leases import LaneLease, lease_lane
@@ -106,9 +107,11 @@ class Shared:
 
 
 def _lease_lanes(
-    session: Session, *, lanes: Iterable[str], node: int, token: int, alone: bool
+    session: Session, *, lanes: Sequence[str], node: int, token: int, alone: bool
 ) -> dict[str, Taken | None]:
     taken: dict[str, Taken | None] = {}
+    # All of them before the node of any holder, whose own transactions lock lanes first and that row last.
+    take_sequences(session.connection(), dict.fromkeys(lanes, 0))
     for lane in lanes:
         lease = lease_lane(session, lane, node, token, alone=alone)
         rows = [] if lease is None else queued_in_lane(session, lane, 0, FIRST_PAGE)

@@ -126,8 +126,7 @@ class _Import:
     def take_all(self, contracts: Contracts) -> None:
         """Take every office of the file; an exception says that nothing of it may stay."""
         known = self._known_offices(contracts)
-        for office_id in known:
-            works.hold_cases_with_work(self.session, office_id)
+        works.hold_cases_with_work(self.session, known)
         for office in contracts.offices:
             self._take_office(office)
         self.session.flush()

@@ -151,7 +151,7 @@ def _lock(session: Session, application: Application, event: Event) -> None:
         session.execute(select(MapVersion.version).where(MapVersion.id == 1).with_for_update())
     if event is Event.COMPLETE:
         # What is issued joins the windows of work that are open on its lines, whosever work it is.
-        works.hold_cases_with_work(session, application.office_id, application.id)
+        works.hold_cases_with_work(session, [application.office_id], application.id)
     # Before the lanes, though rows come last in the order of locks: nobody waits for an application with a lane.
     session.refresh(application, with_for_update=True)
     _refuse_other_states(application, event)

@@ -151,7 +151,7 @@ def end_address(session: Session, change: Change, address: str) -> Changed:
 
 def _join_open_windows(session: Session, change: Change, line: Line) -> None:
     """A terminal that comes to a line while work is being done on it waits like the others."""
-    works.hold_cases_with_work(session, line.office_id)
+    works.hold_cases_with_work(session, [line.office_id])
     works.pause_newcomers(session, line.office_id, change.now)
 
 

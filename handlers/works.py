@@ -7,7 +7,7 @@ what was arranged before. The caller holds the application's row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -165,16 +165,17 @@ def close_window(session: Session, application: Application, work: Work, actor: 
     return True
 
 
-def hold_cases_with_work(session: Session, office_id: int, own: int | None = None) -> None:
-    """Lock the office's cases whose work may open or close its window, before terminals are put on the lines.
+def hold_cases_with_work(session: Session, office_ids: Collection[int], own: int | None = None) -> None:
+    """Lock the offices' cases whose work may open or close its window, before terminals are put on the lines.
 
     Otherwise a window that opens or closes at the same moment would not see them. The map is locked before, lanes and
-    addresses after; `own` is the case in hand, locked in its place among the others.
+    addresses after; `own` is the case in hand, locked in its place among the others. Cases are locked in the order of
+    their ids, so callers name all offices at once.
     """
     ahead = (Work.done_at.is_(None), Work.cancelled_at.is_(None), Work.closed_at.is_(None))
     with_work = Application.id.in_(select(Work.application_id).where(*ahead))
     cases = select(Application.id).where(
-        or_(and_(Application.office_id == office_id, with_work), Application.id == own)
+        or_(and_(Application.office_id.in_(office_ids), with_work), Application.id == own)
     )
     session.execute(cases.order_by(Application.id).with_for_update())
 

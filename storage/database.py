@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from storage.committer import Committer
@@ -41,6 +42,13 @@ class _Waiting:
     unit: Unit
     future: asyncio.Future[Applied | Stale]
     since: float
+
+
+def _name_of(work: Callable[..., Any]) -> str:
+    """A work for the log, without what it was given: that may be mails with their tokens."""
+    while isinstance(work, partial):
+        work = work.func
+    return getattr(work, "__qualname__", type(work).__name__)
 
 
 class Database:
@@ -147,7 +155,7 @@ class Database:
             took = time.monotonic() - began
             if took > READ_WITHIN:
                 # What was committed since then cannot leave the WAL before it ends.
-                log.warning("a read took %.1f s: %s", took, getattr(work, "__qualname__", work))
+                log.warning("a read took %.1f s: %s", took, _name_of(work))
 
     def _commit_next(self) -> None:
         if not self._waiting:

@@ -108,6 +108,14 @@ def claim_node(connection: Connection, owner: str, lease: timedelta) -> NodeClai
     return NodeClaim(node, boot_id, from_ms, below_ms, left_unclean)
 
 
+def keep_claims_out(connection: Connection) -> None:
+    """Let no node be claimed before this transaction ends (PostgreSQL): asked before a node's row is locked.
+
+    A claim locks the table before the row, and would wait in a circle with who does it the other way round.
+    """
+    connection.exec_driver_sql("LOCK TABLE nodes IN ROW EXCLUSIVE MODE")
+
+
 def _last_stored_ms(connection: Connection) -> int:
     last = connection.exec_driver_sql("SELECT max(id) FROM recipients").scalar()
     return 0 if last is None else key_milliseconds(last)
@@ -118,6 +126,7 @@ def renew_node(connection: Connection, claim: NodeClaim, highest_ms: int, lease:
     below_ms = max(highest_ms, int(time.time() * 1000)) + _milliseconds(RESERVE)
     if connection.dialect.name == "postgresql":
         # Whoever takes our lanes holds this row meanwhile: what the clock said before the wait would not be true.
+        keep_claims_out(connection)
         connection.execute(text("SELECT id FROM nodes WHERE id = :id FOR UPDATE"), {"id": claim.node})
     now = store_micros(connection)
     # A lease that lapsed stays lapsed where another process may have taken our lanes since. SQLite's file lock keeps

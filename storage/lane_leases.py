@@ -14,7 +14,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from storage.columns import from_micros
-from storage.keys import KeyMaker, key_milliseconds, key_node, lease_token, store_micros
+from storage.keys import KeyMaker, keep_claims_out, key_milliseconds, key_node, lease_token, store_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ def _has_ended(session: Session, holder: Row[Any]) -> bool:
         return False
     if session.get_bind().dialect.name != "postgresql":
         return True
+    keep_claims_out(session.connection())
     # It leaves its batch's id on this row last of all: the lock waits for that commit, and keeps out the next one.
     lease_until = session.scalar(
         text("SELECT lease_until FROM nodes WHERE id = :id AND boot_id = :boot_id FOR SHARE"),

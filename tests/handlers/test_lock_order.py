@@ -10,23 +10,26 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import LiteralString
 
 import psycopg
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handlers import desk_jobs, notices, reviews
 from handlers.calendar import BusinessCalendar
+from handlers.contracts import ImportReport
 from handlers.lane_pauses import GATEWAY
 from handlers.review_case import Decided, Details
 from handlers.workflow import Event
 from storage.columns import to_micros
 from storage.committer import Committer
 from storage.effects import LANE_HEARD, Applied, Change, Unit
-from storage.models import LanePause, Work
+from storage.models import LanePause, Office, Work
 from storage.store import Store, new_key
 from tests.handlers.clock_cases import LANE, RECEIPT, application_in, complete, day, jst, order, run_out, schedule
-from tests.handlers.review_cases import CALENDAR, DESK, START, WITH_SMTP_SERVER, receive, take_contracts
+from tests.handlers.review_cases import CALENDAR, DESK, OFFICES, START, WITH_SMTP_SERVER, receive, take_contracts
 from tests.storage.units import accepted, outbound
 
 pytestmark = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
@@ -34,6 +37,9 @@ pytestmark = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 OPENS = jst(day(12, 10), 13)
 EARLIER_LANE = "terminal:60777A"
 NEXT_DAY = timedelta(days=1)
+LOCK_LANE: LiteralString = """INSERT INTO lanes (lane, last_sequence, state) VALUES (%s, 0, 'idle')
+    ON CONFLICT (lane) DO UPDATE SET state = 'idle'"""
+LOCK_CASE: LiteralString = "SELECT id FROM applications WHERE id = %s FOR UPDATE"
 
 
 @pytest.fixture
@@ -66,20 +72,20 @@ def notices_lane(store: Store, receipt: str = RECEIPT) -> str:
     return notices.lane_of(DESK, notices.Notice(name="", to=notices.reviewer(DESK), application=application))
 
 
-def beside_a_writer_in_order(store: Store, url: str, lanes: tuple[str, str], work: Callable[[], object]) -> object:
-    """What `work` answers that meets a writer which holds the first lane and takes the second meanwhile."""
+def beside_a_writer_in_order(
+    store: Store, url: str, rows: tuple[object, object], work: Callable[[], object], lock: LiteralString = LOCK_LANE
+) -> object:
+    """What `work` answers that meets a writer which holds the first row and takes the second meanwhile."""
     answers: list[object] = []
-    lock = """INSERT INTO lanes (lane, last_sequence, state) VALUES (%s, 0, 'idle')
-        ON CONFLICT (lane) DO UPDATE SET state = 'idle'"""
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with psycopg.connect(url) as writer, psycopg.connect(url, autocommit=True) as watcher:
-        writer.execute(lock, (lanes[0],))
+        writer.execute(lock, (rows[0],))
         thread = threading.Thread(target=lambda: answers.append(work()))
         thread.start()
         give_up_at = time.monotonic() + 10
         while watcher.execute(waits).fetchone() == (0,) and time.monotonic() < give_up_at:
             time.sleep(0.01)
-        writer.execute(lock, (lanes[1],))
+        writer.execute(lock, (rows[1],))
         writer.commit()
         thread.join()
     store.engines.dispose()  # a server process tells of a circle when it ends, if not before
@@ -152,6 +158,29 @@ def test_the_clock_lets_no_lane_go_before_it_mails_in_the_same_unit(
     done = beside_a_writer_in_order(case, store_url, (notices_lane(case), LANE), meanwhile)
     assert isinstance(done, int)
     assert done >= 2
+    never_in_a_circle()
+
+
+def test_an_import_of_several_offices_locks_their_cases_in_order(
+    case: Store, store_url: str, now: datetime, never_in_a_circle: Callable[[], None]
+) -> None:
+    """As whoever plans the cases of all offices again."""
+    other = OFFICES.replace("CT0001", "CT0002").replace("TST01", "TST02").replace("09143", "09144")
+    other = other.replace("127.20.13.", "127.20.14.").replace("25130M", "25131M").replace("27264C", "27265C")
+    hashes = {"CT0001": "x", "CT0002": "x"}
+    take_contracts(case, now, other, password_hashes=hashes)
+    schedule(case, now, order(OPENS))
+    schedule(case, now, order(OPENS), receive(case, now, "260002A"))
+
+    def move(session: Session) -> None:
+        application_in(session).office_id = session.scalars(select(Office.id).where(Office.code == "CT0002")).one()
+
+    case.run(move)
+    ids = case.read(lambda s: (application_in(s).id, application_in(s, "260002A").id))
+    both = WITH_SMTP_SERVER + other.replace("第一営業部", "第二営業部")
+    meanwhile = partial(take_contracts, case, now, both, password_hashes=hashes)
+    done = beside_a_writer_in_order(case, store_url, ids, meanwhile, LOCK_CASE)
+    assert isinstance(done, ImportReport)
     never_in_a_circle()
 
 

@@ -371,7 +371,7 @@ def add_terminal(store, name="60888S"):
 def pause_newcomers(store, at):
     def work(session):
         office_id = session.scalars(select(Application.office_id)).first()
-        works.hold_cases_with_work(session, office_id)
+        works.hold_cases_with_work(session, [office_id])
         works.pause_newcomers(session, office_id, at)
 
     store.run(work)

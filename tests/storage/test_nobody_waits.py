@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from datetime import datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -95,6 +96,23 @@ async def test_a_read_that_keeps_the_wal_from_ending_is_told(
     told = [record.getMessage() for record in caplog.records if "a read took" in record.getMessage()]
     assert len(told) == 1
     assert "dawdling" in told[0]
+
+
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+async def test_a_slow_read_is_told_without_what_it_was_given(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "READ_WITHIN", 0.0)
+
+    def looking(_session: Session, *, known: str) -> str:
+        return known
+
+    async with running(store_url) as database:
+        await database.read(partial(partial(looking), known="case+260001A.token@nss.center.example"))
+    told = [record.getMessage() for record in caplog.records if "a read took" in record.getMessage()]
+    assert len(told) == 1
+    assert "looking" in told[0]
+    assert "token" not in told[0]
 
 
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
