@@ -38,6 +38,7 @@ class TerminalBlock:
     new_ip_address: str
     access_key: str
     mail_addresses: tuple[str, ...]
+    keeps_addresses: bool  # those printed come to the ones it has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ def send_review_complete(
         "window_until": calendar.last_day_of_password_window(start),
         "settings_deadline": deadline,
         "settings_received": application.settings_received_at is not None,
+        "has_passwords": ApplicationContents.from_json(application.contents).adds_terminals,
     }
     notices.send_to_both(session, desk, application, "applicant/review-complete", context, now)
 
@@ -139,4 +141,5 @@ def _block(change: TerminalChange) -> TerminalBlock:
         new_ip_address="" if is_deleted else change.ip_address,
         access_key="" if is_deleted else MASK,
         mail_addresses=change.mail_addresses,
+        keeps_addresses=change.change is Change.CHANGED and bool(change.mail_addresses),
     )

@@ -142,6 +142,11 @@ class LineChange(_Model):
         return None if self.shared_with_other_offices is None else self.shared_with_other_offices == _YES
 
     @property
+    def adds_terminals(self) -> bool:
+        """Whether terminals are new on it."""
+        return any((self.interactive_terminals, self.gateway_servers, self.smtp_servers))
+
+    @property
     def addresses_for_target(self) -> int:
         """How many addresses `target_terminal`, which exists, gets: all of them when no server is new."""
         return 0 if self.smtp_servers else self.mail_addresses or 0
@@ -191,6 +196,11 @@ class ApplicationContents(_Model):
     def needs_system_settings(self) -> bool:
         """Whether an application for system settings has to follow, with its deadline."""
         return any(item.settings for item in self.chosen_items)
+
+    @property
+    def adds_terminals(self) -> bool:
+        """Whether terminals are new, which get passwords and access keys."""
+        return any(line.adds_terminals for line in self.lines)
 
     @property
     def needs_inquiry(self) -> bool:

@@ -14,6 +14,7 @@ from storage.models import Application
 from tests.handlers.review_cases import (
     CALENDAR,
     DESK,
+    WITH_SMTP_SERVER,
     contents,
     line_change,
     no_servers,
@@ -57,6 +58,21 @@ def test_where_nothing_is_issued_the_notice_says_so(store, now):
     take_contracts(store, now)
     complete(store, now, said=contents(items=("billing_contact",)).model_copy(update={"lines": ()}))
     assert "このお申込みで追加・変更・削除される論理端末はありません。" in read(store, "id-notice")[1]
+    assert "パスワードはありません" in read(store, "review-complete")[1]
+
+
+def test_addresses_alone_bring_no_password_and_replace_no_address(store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    complete(store, now, said=contents(no_servers(mail_addresses=2, target_terminal="60777S")))
+    assert "パスワードはありません" in read(store, "review-complete")[1]
+    assert "これまでのものも引き続き使えます。" in read(store, "id-notice")[1]
+
+
+def test_where_a_terminal_is_new_its_password_is_spoken_of_and_its_addresses_are_all_it_has(store, now):
+    take_contracts(store, now)
+    complete(store, now)
+    assert "パスワードはありません" not in read(store, "review-complete")[1]
+    assert "これまでのものも" not in read(store, "id-notice")[1]
 
 
 def test_system_settings_that_came_in_already_are_not_asked_for_again(store, now):

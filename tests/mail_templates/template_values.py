@@ -181,6 +181,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "window_until": date(2026, 12, 16),
         "settings_deadline": date(2026, 12, 8),
         "settings_received": False,
+        "has_passwords": True,
     },
     "applicant/id-notice": {
         "office": Office(
@@ -213,6 +214,7 @@ VALUES: dict[str, dict[str, Any]] = {
                 new_ip_address="10.20.13.2",
                 access_key="*****",
                 mail_addresses=("3A0001@SMTP.CT0001.CENTER.EXAMPLE",),
+                keeps_addresses=False,
             )
         ],
         "mask": "*****",
