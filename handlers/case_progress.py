@@ -98,7 +98,8 @@ _TOLD: Mapping[EntryKind, _Told] = {
         text="利用申込は無効になりました。お知らせの内容を確認してください。",
     ),
 }
-_WORK_ARRANGED_AGAIN = "回線工事の日程が変わりました。お知らせの内容を確認してください。"
+_WORK_CHANGED = "回線工事の内容が変わりました。お知らせの内容を確認してください。"
+_WORK_MOVED = "回線工事の日程が変わりました。お知らせの内容を確認してください。"
 _WORK_ARRANGED = "回線工事の日程が決まりました。お知らせの内容を確認してください。"
 _WORK_DONE = "回線工事が終わりました。"
 
@@ -141,7 +142,8 @@ def _rows_of(application: Application, entry: CaseEntry) -> Iterator[Progress]:
     if is_work_done(entry):
         rows = (("回線工事終了", ""),)
     elif _replaces_work(entry):
-        rows = (("回線工事の日程の変更", "回線工事日程のお知らせ"),)
+        what = "日程" if _moves_work(entry) else "内容"
+        rows = ((f"回線工事の{what}の変更", "回線工事日程のお知らせ"),)
     yield from _on(day, rows)
 
 
@@ -151,7 +153,9 @@ def _on(day: date, rows: Iterable[tuple[str, str]]) -> Iterator[Progress]:
 
 def _news_of(entry: CaseEntry, receipt_number: str) -> News:
     told = _TOLD[EntryKind(entry.kind)]
-    work = _WORK_ARRANGED_AGAIN if _replaces_work(entry) else _WORK_ARRANGED
+    work = _WORK_ARRANGED
+    if _replaces_work(entry):
+        work = _WORK_MOVED if _moves_work(entry) else _WORK_CHANGED
     if is_work_done(entry):
         work = _WORK_DONE
     return News(
@@ -170,3 +174,9 @@ def is_work_done(entry: CaseEntry) -> bool:
 def _replaces_work(entry: CaseEntry) -> bool:
     """Whether an entry about work says that it came in the place of other work."""
     return entry.kind == EntryKind.WORK and bool(case_history.parts(entry).get("replaces"))
+
+
+def _moves_work(entry: CaseEntry) -> bool:
+    """Whether the window of the work that was replaced was another one."""
+    parts = case_history.parts(entry)
+    return (parts["replaced_begins_at"], parts["replaced_ends_at"]) != (parts["begins_at"], parts["ends_at"])

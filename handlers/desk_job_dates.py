@@ -20,6 +20,7 @@ from storage.models import Application, DeskJob, IssuedSecret, LogicalTerminal, 
 
 IN_REVIEW = frozenset({State.RECEIVED, State.UNDER_REVIEW, State.INQUIRY})
 _GIVEN_UP = frozenset({State.WITHDRAWN, State.VOID, State.REJECTED})
+_BEGUN = frozenset({State.IN_USE, State.CHECKED})
 _ONE_DAY = timedelta(days=1)
 _MORNING = timedelta(hours=9)
 _TCC_BUSINESS_DAYS = 2
@@ -112,8 +113,11 @@ def after_settings_deadline(facts: Facts) -> Due:
 
 
 def before_work_is_late(facts: Facts) -> Due:
-    """For a new line the morning before its router comes; otherwise the morning of a business day before the start."""
-    if facts.state in _GIVEN_UP:
+    """For a new line the morning before its router comes; otherwise the morning of a business day before the start.
+
+    Once the use has begun there is nothing left to be late for: neither the work nor the start can be moved.
+    """
+    if facts.state in _GIVEN_UP | _BEGUN:
         return _NEVER
     undone = [work for work in facts.works if work.done_at is None]
     due = {

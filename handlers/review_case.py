@@ -50,6 +50,9 @@ class Reason(StrEnum):
     SETTINGS_NOT_NEEDED = "settings_not_needed"  # no chosen item needs system settings
     SETTINGS_LATE = "settings_late"  # detail: システム設定申込締切日
     NO_WORK = "no_work"  # no work is arranged that could be done
+    WORK_NOT_FOUND = "work_not_found"  # detail: the ids of the work that is not done
+    WORK_UNCHANGED = "work_unchanged"  # detail: the window; exactly this is arranged already
+    LINE_NOT_NAMED = "line_not_named"  # detail: the router numbers of the application
     WINDOW_ENDED = "window_ended"  # detail: the window of the work, which is over
     SECRETS_GONE = "secrets_gone"  # no password was issued that could be issued again
 

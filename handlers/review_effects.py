@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import date
 
 from handlers import (
     allocation,
@@ -20,11 +21,13 @@ from handlers import (
     review_proposals,
     works,
 )
+from handlers.allocation import AllocationImpossible
 from handlers.allocation_events import told
 from handlers.calendar import jst_date
 from handlers.case_history import EntryKind
 from handlers.review_case import Case, Reason, Refusal, TurnedDown
 from handlers.work_rows import replaced_by
+from handlers.work_warnings import WINDOW_AHEAD, warnings_of_start
 from handlers.workflow import Effect, Event
 from storage.models import Line, Work
 
@@ -83,8 +86,22 @@ def _send_amendment_received(case: Case) -> None:
 
 
 def _propose(case: Case) -> None:
-    review_dates.check_completion(case)
+    _warn_of_start(case, review_dates.check_completion(case))
     review_proposals.propose(case)
+
+
+def _confirm_start_date(case: Case) -> None:
+    review_dates.confirm_start_date(case)
+    _warn_of_start(case, case.confirmed_start)
+
+
+def _move_start(case: Case) -> None:
+    review_dates.move_start(case)
+    _warn_of_start(case, case.application.start_date or case.application.desired_start_date)
+
+
+def _warn_of_start(case: Case, start: date) -> None:
+    case.work_warnings = warnings_of_start(case.session, case.application, start, case.today)
 
 
 def _drop_proposal(case: Case) -> None:
@@ -151,6 +168,13 @@ def _send_rescheduled(case: Case) -> None:
     case.sent += case_notices.send_rescheduled(case.session, case.desk, case.application, case.start_before, case.now)
 
 
+_NOT_ARRANGED: dict[type[AllocationImpossible], Reason] = {
+    works.WindowEnded: Reason.WINDOW_ENDED,
+    works.WorkUnchanged: Reason.WORK_UNCHANGED,
+    works.LineNotNamed: Reason.LINE_NOT_NAMED,
+}
+
+
 def _record_work(case: Case) -> None:
     if case.details.work is None:
         raise TurnedDown(Refusal(Reason.NO_WORK))
@@ -158,8 +182,8 @@ def _record_work(case: Case) -> None:
     case_lanes.lock(case.session, case.desk, [case.application])
     try:
         case.work = works.schedule(case.session, case.desk, case.application, case.details.work, case.actor, case.now)
-    except works.WindowEnded as ended:
-        raise TurnedDown(Refusal(Reason.WINDOW_ENDED, ended.subject)) from None
+    except (works.WindowEnded, works.WorkUnchanged, works.LineNotNamed) as impossible:
+        raise TurnedDown(Refusal(_NOT_ARRANGED[type(impossible)], impossible.subject)) from None
     case.work_warnings = works.warnings(case.work, _line_of(case, case.work), case.now)
     _note_work(case, case.work)
 
@@ -178,10 +202,16 @@ def _line_of(case: Case, work: Work) -> Line | None:
 
 
 def _record_work_done(case: Case) -> None:
-    done = works.finish(case.session, case.application, case.details.work_id, case.actor, case.now)
+    wanted = case.details.work_id
+    done = works.finish(case.session, case.application, wanted, case.actor, case.now)
+    if done is None and wanted is not None:
+        ids = (str(work.id) for work in works.undone(case.session, case.application))
+        raise TurnedDown(Refusal(Reason.WORK_NOT_FOUND, ", ".join(ids) or "-"))
     if done is None:
         raise TurnedDown(Refusal(Reason.NO_WORK))
     case.work = done
+    if done.begins_at > case.now:
+        case.work_warnings = (WINDOW_AHEAD,)
     _note_work(case, done)
 
 
@@ -280,7 +310,7 @@ EFFECTS: dict[Effect, Callable[[Case], None]] = {
     Effect.SEND_AMENDMENT_RECEIVED: _send_amendment_received,
     Effect.PROPOSE: _propose,
     Effect.DROP_PROPOSAL: _drop_proposal,
-    Effect.CONFIRM_START_DATE: review_dates.confirm_start_date,
+    Effect.CONFIRM_START_DATE: _confirm_start_date,
     Effect.SEND_REVIEW_COMPLETE: _send_review_complete,
     Effect.ISSUE_IDS: _issue_ids,
     Effect.ISSUE_SECRETS: _issue_secrets,
@@ -288,7 +318,7 @@ EFFECTS: dict[Effect, Callable[[Case], None]] = {
     Effect.PLAN_JOBS: _plan_jobs,
     Effect.RECORD_SETTINGS: _record_settings,
     Effect.SEND_SETTINGS_RECEIVED: _send_settings_received,
-    Effect.MOVE_START: review_dates.move_start,
+    Effect.MOVE_START: _move_start,
     Effect.MOVE_IDS: _move_ids,
     Effect.SEND_RESCHEDULED: _send_rescheduled,
     Effect.RECORD_WORK: _record_work,

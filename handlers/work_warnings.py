@@ -1,6 +1,6 @@
-"""What to tell whoever arranges work on a line, though it is arranged all the same.
+"""What to tell whoever arranges work on a line, or sets the start of use beside it, though it is done all the same.
 
-Moments are written as they are in Japan.
+Texts hold for a preview, too. Moments are written as they are in Japan.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session, object_session
 
 from handlers.applications.contents import ApplicationContents, LineAction
 from handlers.calendar import JST, start_of_day
-from handlers.work_rows import WorkMode, replaced_by
+from handlers.work_rows import WorkMode, added_line, line_id_of, replaced_by, undone
 from storage.models import Application, Line, Work
 
 
 @dataclass(frozen=True, slots=True)
 class WorkWarning:
-    """Something a reviewer should know of work that was arranged all the same."""
+    """Something a reviewer should know of work, though the decision stands."""
 
     code: str
     text_ja: str
@@ -40,6 +40,11 @@ WINDOW_BEGUN = WorkWarning(
     "window_begun",
     "工事の時間帯はすでに始まっています。回線の端末への配信はすぐに止まります",
     "the window of the work has begun already: delivery to the line's terminals stops at once",
+)
+WINDOW_AHEAD = WorkWarning(
+    "window_ahead",
+    "終了を記録する工事の時間帯は、まだ始まっていません。その時間帯になっても配信は止まりません",
+    "the window of the work that is recorded done has not begun yet: delivery will not stop for it",
 )
 NO_INSTALLATION_DATE = WorkWarning(
     "no_installation_date",
@@ -75,6 +80,21 @@ def warnings(work: Work, line: Line | None, now: datetime) -> tuple[WorkWarning,
     )
 
 
+def warnings_of_start(session: Session, application: Application, start: date, today: date) -> tuple[WorkWarning, ...]:
+    """What to tell whoever makes `start` the start of use: the work that is not done and ends too late for it."""
+    added, found = added_line(session, application.id), []
+    for work in undone(session, application.id):
+        line_id = line_id_of(work, added)
+        line = None if line_id is None else session.get_one(Line, line_id)
+        if _is_cancelled(application, line):
+            continue
+        if work.ends_at > start_of_day(start):
+            found.append(_start_before_end(work, start, today))
+        if work.router_installed_on is not None and work.router_installed_on > start:
+            found.append(_installed_after_start(work.router_installed_on, start))
+    return tuple(found)
+
+
 def window_text(begins_at: datetime, ends_at: datetime) -> str:
     """A window as an operator reads it, in Japan: 2026-12-10 13:00-15:00."""
     begins, ends = begins_at.astimezone(JST), ends_at.astimezone(JST)
@@ -90,8 +110,8 @@ def _of_the_work_before(session: Session, work: Work) -> Iterator[WorkWarning]:
     opened = former.opened_at is not None and former.closed_at == former.cancelled_at
     yield WorkWarning(
         "replaces",
-        f"同じ回線で先に決めた工事（{window}、{mode_ja}）を取り消し、この工事に替えました"
-        + ("。その時間帯は始まっていたため閉じ、配信を再開しました" if opened else ""),
+        f"同じ回線で先に決めた工事（{window}、{mode_ja}）は取消しとなり、この工事に替わります"
+        + ("。その時間帯は始まっているため閉じ、配信を再開します" if opened else ""),
         f"this replaces the work arranged before on the same line ({window}, {mode_en}), which is called off"
         + ("; its window was open and is closed, delivery goes on" if opened else ""),
     )
@@ -140,11 +160,34 @@ def _of_dates(application: Application, work: Work, line: Line | None) -> Iterat
     if work.ends_at > start_of_day(installed):
         yield _after_installation(installed)
     if installed > start:
-        yield WorkWarning(
-            "installed_after_start",
-            f"ルータ設置日 {installed} が利用開始日 {start} より後です",
-            f"the router is installed on {installed}, after the start of use on {start}",
+        yield _installed_after_start(installed, start)
+
+
+def _start_before_end(work: Work, start: date, today: date) -> WorkWarning:
+    window = window_text(work.begins_at, work.ends_at)
+    # Once the use has begun, neither the work nor the start can be moved.
+    advice = (
+        "application schedule-work で前日までに終わる時間帯に移すか、利用開始日を見直してください",
+        "move it with application schedule-work to end by the day before, or choose another start",
+    )
+    if start <= today:
+        advice = (
+            "利用が始まると工事も利用開始日も移せません。終われば application schedule-work --done で記録します",
+            "once the use has begun neither can be moved; record the work with application schedule-work --done",
         )
+    return WorkWarning(
+        "start_before_work_ends",
+        f"利用開始日 {start} の前日までに終わらない工事があります（{window}、--work {work.id}）。{advice[0]}",
+        f"work does not end by the day before the start of use, {start} ({window}, --work {work.id}); {advice[1]}",
+    )
+
+
+def _installed_after_start(installed: date, start: date) -> WorkWarning:
+    return WorkWarning(
+        "installed_after_start",
+        f"ルータ設置日 {installed} が利用開始日 {start} より後です",
+        f"the router is installed on {installed}, after the start of use on {start}",
+    )
 
 
 def _after_installation(installed: date) -> WorkWarning:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from handlers import work_rows
 from handlers.allocation import AllocationImpossible
-from handlers.applications.contents import ApplicationContents, LineAction
+from handlers.applications.contents import ApplicationContents, LineAction, LineChange
 from handlers.calendar import jst_date
 from handlers.desk import DeskSettings
 from handlers.lane_pauses import GATEWAY, lanes_ever_paused, pause_for_work, resume_after_work
@@ -27,9 +27,11 @@ from storage.models import Application, AuditEvent, Line, LogicalTerminal, Work
 from storage.store import new_key
 
 __all__ = [
+    "LineNotNamed",
     "WindowEnded",
     "WorkMode",
     "WorkOrder",
+    "WorkUnchanged",
     "WorkWarning",
     "cancel_all",
     "close_window",
@@ -44,11 +46,18 @@ __all__ = [
 
 # Widths of the store's columns.
 _WIDTHS = {"contact": 200, "phone": 20, "fee": 200}
-_ROUTER_NUMBER = "ルータ番号"
+
+
+class LineNotNamed(AllocationImpossible):
+    """The order names no line of the office, or none where it has to; `subject` lists those of the application."""
 
 
 class WindowEnded(AllocationImpossible):
     """The window of the work is over already; `subject` says which."""
+
+
+class WorkUnchanged(AllocationImpossible):
+    """Exactly this is arranged already; `subject` is the window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,23 +96,25 @@ def schedule(
 ) -> Work:
     """Arrange work; what was arranged for the same line and is not done is called off.
 
-    Raises AllocationImpossible when the line is not the office's, or has to be named, and WindowEnded.
+    Raises LineNotNamed when the line is not the office's or has to be named, WindowEnded, and WorkUnchanged when the
+    work that would be called off is the same in everything people are told.
     """
     if order.ends_at <= now:
         raise WindowEnded(window_text(order.begins_at, order.ends_at))
     line = _line_meant(session, application, order.router_number)
     added, line_id = added_line(session, application.id), None if line is None else line.id
     former = [work for work in undone(session, application) if line_id_of(work, added) == line_id]
+    details = _details(order, max(former, key=lambda each: each.id, default=None))
+    if len(former) == 1 and all(getattr(former[0], name) == value for name, value in details.items()):
+        raise WorkUnchanged(window_text(order.begins_at, order.ends_at))
     for each in former:
         _call_off(session, application, each, actor, now)
     work = Work(
         id=new_key(session),
         application_id=application.id,
         line_id=line_id,
-        begins_at=order.begins_at,
-        ends_at=order.ends_at,
         scheduled_by=actor,
-        **_details(order, max(former, key=lambda each: each.id, default=None)),
+        **details,
     )
     session.add(work)
     session.flush()
@@ -111,13 +122,14 @@ def schedule(
 
 
 def _details(order: WorkOrder, former: Work | None) -> dict[str, Any]:
-    """How the work is done and what is told of it: as ordered, else as before."""
+    """When and how the work is done and what is told of it: as ordered, else as before."""
     standard: dict[str, Any] = {
         "mode": str(WorkMode.REMOTE), "contact": "", "phone": "", "fee": "", "note": "", "router_installed_on": None
     }  # fmt: skip
     before = standard if former is None else {name: getattr(former, name) for name in standard}
     given = {name: getattr(order, name) for name in standard}
-    return {name: before[name] if value is None else value for name, value in given.items()}
+    kept = {name: before[name] if value is None else value for name, value in given.items()}
+    return {"begins_at": order.begins_at, "ends_at": order.ends_at, **kept}
 
 
 def finish(session: Session, application: Application, work_id: int | None, actor: str, now: datetime) -> Work | None:
@@ -217,7 +229,7 @@ def _line_meant(session: Session, application: Application, router_number: str |
     if router_number is None:
         existing = {line.router_number for line in asked if line.action is not LineAction.ADD}
         if not asked or len(existing) + adds != 1:
-            raise AllocationImpossible(_ROUTER_NUMBER)
+            raise LineNotNamed(_listed(asked))
         router_number = next(iter(existing), None)
     if router_number is None:
         return added_line(session, application.id)
@@ -225,8 +237,12 @@ def _line_meant(session: Session, application: Application, router_number: str |
         select(Line).where(Line.router_number == router_number, Line.office_id == application.office_id)
     ).first()
     if found is None and not adds:
-        raise AllocationImpossible(router_number)
+        raise LineNotNamed(_listed(asked))
     return found
+
+
+def _listed(asked: Sequence[LineChange]) -> str:
+    return ", ".join(sorted({line.router_number for line in asked if line.router_number})) or "-"
 
 
 def _lanes(session: Session, application: Application, work: Work, now: datetime) -> list[str]:

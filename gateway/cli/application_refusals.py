@@ -68,6 +68,18 @@ REFUSALS: dict[str, tuple[str, str]] = {
         "終わらせる工事がないか、いくつもあります。application show で確かめ、--work で指定してください。",
         "no work is arranged that could be done, or more than one is: see application show and name it with --work",
     ),
+    "work_not_found": (
+        "--work で指定された番号の、終わっていない工事はありません。終わっていない工事の番号: {detail}",
+        "--work names no work of this application that is not done; such work: {detail}",
+    ),
+    "work_unchanged": (
+        "何も変わりません。同じ工事（{detail}）をすでに決めています。メールは送りません。",
+        "nothing changes: the same work ({detail}) is arranged already; no mail is sent",
+    ),
+    "line_not_named": (
+        "この事業所の回線を --router で指定してください。この申込のルータ番号: {detail}",
+        "name a line of the office with --router; the router numbers of this application: {detail}",
+    ),
     "window_ended": (
         "工事の時間帯 {detail} は終わっています。今より後に終わる --begins と --ends を指定してください（日本時間）。",
         "the window {detail} is over already; give --begins and --ends that end after now (time of Japan)",

@@ -36,6 +36,8 @@ CAUTIONS: dict[str, tuple[str, str]] = {
         "warning: this start date is no registration day of the schedule",
     ),
 }
+# What was wanted is so already: nothing is done, and that is no fault.
+_NOTHING_TO_DO = frozenset({"work_unchanged"})
 _CHANGES = {"added": "追加", "changed": "変更", "deleted": "削除"}
 
 
@@ -133,7 +135,10 @@ def carry_out(wanted: Wanted, details: Details | None = None) -> None:
         refuse(running.text(ja=f"通知メールを作れません: {fault}", en=f"the notice cannot be written: {fault}"))
     result = outcome.result
     if isinstance(result, Refusal):
-        refuse(refusal_text(running, result))
+        if result.reason not in _NOTHING_TO_DO:
+            refuse(refusal_text(running, result))
+        _show_unchanged(running, wanted, result)
+        return
     for caution in result.cautions:
         if not wanted.preview:
             ja, en = CAUTIONS[caution]
@@ -223,6 +228,16 @@ def _as_json(
         found["preview"] = True
         found["mails"] = [draft_json(draft) for draft in drafts]
     return found
+
+
+def _show_unchanged(running: Invocation, wanted: Wanted, refusal: Refusal) -> None:
+    if not wanted.as_json:
+        typer.echo(refusal_text(running, refusal))
+        return
+    found: dict[str, Any] = {"receipt_number": wanted.receipt, "unchanged": str(refusal.reason)}
+    if wanted.preview:
+        found |= {"preview": True, "mails": []}
+    print_json(found)
 
 
 def _show_drafts(running: Invocation, drafts: Sequence[Draft]) -> None:

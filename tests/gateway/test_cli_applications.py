@@ -310,6 +310,29 @@ def test_a_window_that_has_ended_is_refused_with_what_to_do(command_line, store,
     assert command_line.json("application", "show", "260001A")["works"] == []
 
 
+def test_the_same_work_again_changes_nothing_and_is_no_fault(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    schedule_work(command_line, *WINDOW, *TOLD)
+    for preview in ((), ("--preview",)):
+        again = schedule_work(command_line, *WINDOW, *TOLD, *preview)
+        assert (again.exit_code, again.stderr) == (0, "")
+        assert again.stdout.startswith("何も変わりません。同じ工事（2026-12-10 13:00-15:00）")
+    options = ("application", "schedule-work", "260001A", *WINDOW)
+    assert command_line.json(*options) == {"receipt_number": "260001A", "unchanged": "work_unchanged"}
+    assert command_line.json(*options, "--preview")["mails"] == []
+    assert len(command_line.json("application", "show", "260001A")["works"]) == 1
+
+
+def test_a_line_or_work_that_is_not_there_is_refused_with_what_is(command_line, store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    assert "ルータ番号: 09143" in schedule_work(command_line, *WINDOW, "--router", "99999").stderr
+    work = command_line.json("application", "schedule-work", "260001A", *WINDOW)["work"]
+    refused = schedule_work(command_line, "--done", "--work", work["id"] + "1", lang="en")
+    assert (refused.exit_code, f"such work: {work['id']}" in refused.stderr) == (1, True)
+
+
 def test_the_help_says_that_work_is_replaced_and_what_is_carried_over(command_line):
     said = " ".join(command_line.run("application", "schedule-work", "--help", lang="en").stdout.split())
     assert "REPLACES the earlier one" in said

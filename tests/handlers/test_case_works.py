@@ -75,7 +75,7 @@ def test_work_for_a_new_line_has_its_number_once_it_is_made(store, now):
     assert [work.router_number for work in seen(store)] == [""]
     complete(store, now, new_lines=(NewLine(router_number="09150", lan_subnet="127.20.50.0/24"),))
     assert [work.router_number for work in seen(store)] == ["09150"]
-    schedule(store, now, order(OPENS, router_number="09150"))
+    schedule(store, now, order(OPENS, router_number="09150", note="入館証"))
     assert seen(store)[1].replaces.id == seen(store)[0].id
 
 

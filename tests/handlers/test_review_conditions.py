@@ -137,11 +137,30 @@ def test_work_in_a_window_that_has_ended_is_refused(store, now):
     assert fingerprint(store) == before
 
 
+def test_work_that_is_arranged_already_is_told_and_leaves_nothing(store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    order = WorkOrder(begins_at=now, ends_at=now.replace(hour=5))
+    decide(store, now, Event.SCHEDULE_WORK, work=order)
+    before = fingerprint(store)
+    window = "2026-11-24 10:00-14:00"
+    assert decide(store, now, Event.SCHEDULE_WORK, work=order) == Refusal(Reason.WORK_UNCHANGED, window)
+    assert fingerprint(store) == before
+
+
+def test_work_that_is_not_there_cannot_be_recorded_done(store, now):
+    take_contracts(store, now)
+    receive(store, now)
+    assert decide(store, now, Event.FINISH_WORK, work_id=5) == Refusal(Reason.WORK_NOT_FOUND, "-")
+    work = decide(store, now, Event.SCHEDULE_WORK, work=WorkOrder(begins_at=now, ends_at=now.replace(hour=5))).work
+    assert decide(store, now, Event.FINISH_WORK, work_id=work.id + 1) == Refusal(Reason.WORK_NOT_FOUND, str(work.id))
+
+
 def test_work_on_a_line_of_another_office_is_refused(store, now):
     take_contracts(store, now)
     receive(store, now)
     order = WorkOrder(router_number="99999", begins_at=now, ends_at=now.replace(hour=5))
-    assert decide(store, now, Event.SCHEDULE_WORK, work=order) == Refusal(Reason.IMPOSSIBLE, "99999")
+    assert decide(store, now, Event.SCHEDULE_WORK, work=order) == Refusal(Reason.LINE_NOT_NAMED, "09143")
 
 
 def test_an_amendment_without_what_it_changes_is_refused(store, now):

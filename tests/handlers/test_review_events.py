@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -148,7 +149,7 @@ def bring_to(store: Store, now: datetime, state: str, desk: DeskSettings) -> Non
     """An application in that state, with work arranged where it can have some."""
     take_contracts(store, now)
     receive(store, now, said=SAID)
-    decide(store, now, Event.SCHEDULE_WORK, work=WORK, desk=desk)
+    decide(store, now, Event.SCHEDULE_WORK, work=replace(WORK, contact="別の窓口"), desk=desk)
     path: dict[str, list[tuple[Event, Details]]] = {
         "under_review": [(Event.TAKE, Details())],
         "inquiry": [(Event.INQUIRE, Details(words="？"))],

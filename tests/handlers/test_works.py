@@ -7,13 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from handlers import works
-from handlers.allocation import AllocationImpossible
 from handlers.applications.contents import LineAction
 from handlers.desk_jobs import JobKind
 from handlers.lane_operations import lane_states, pause, resume
 from handlers.review_case import NewLine
 from handlers.workflow import Event
-from handlers.works import WindowEnded, WorkOrder
+from handlers.works import LineNotNamed, WindowEnded, WorkOrder, WorkUnchanged
 from storage.models import Application, Lane, Line, LogicalTerminal
 from storage.store import new_key
 from tests.handlers import stuck_messages
@@ -263,17 +262,26 @@ def schedule_in(store, now, **values):
     return store.run(work)
 
 
-def test_a_line_of_another_office_is_refused(case, now):
-    with pytest.raises(AllocationImpossible) as refused:
+def test_a_line_of_another_office_is_refused_with_those_of_the_application(case, now):
+    with pytest.raises(LineNotNamed) as refused:
         schedule_in(case, now, router_number="00001")
-    assert refused.value.subject == "00001"
+    assert refused.value.subject == "09143"
+
+
+@pytest.mark.parametrize("given", [{}, {"mode": "on_site"}, {"contact": ""}, {"router_number": "09143"}])
+def test_what_is_arranged_already_is_not_arranged_again(case, now, given):
+    work = schedule(case, now, order(OPENS, mode="on_site", fee="30,000円"))
+    with pytest.raises(WorkUnchanged, match="2026-12-10 13:00-15:00"):
+        schedule_in(case, now, **given)
+    assert [(row.id, row.cancelled_at) for row in works_of(case)] == [(work.id, None)]
+    assert schedule_in(case, now, fee="").id != work.id
 
 
 def test_of_several_lines_one_has_to_be_named(store, now):
     take_contracts(store, now)
     new = line_change(action=LineAction.ADD, router_number="")
     receive(store, now, said=contents(line_change(), new))
-    with pytest.raises(AllocationImpossible, match="ルータ番号"):
+    with pytest.raises(LineNotNamed, match="09143"):
         schedule_in(store, now)
     assert schedule_in(store, now, router_number="09143").line_id is not None
     # A new line has a number only when it is made.

@@ -179,3 +179,12 @@ def test_a_terminal_that_a_file_puts_on_the_line_waits_too(case, open_window):
     )
     take_contracts(case, at, more)
     assert pauses(case, "terminal:60888S") == [("gateway", reason(open_window), True)]
+
+
+def test_news_and_progress_say_whether_the_date_or_only_the_particulars_changed(case, now):
+    schedule(case, now, order(OPENS))
+    schedule(case, now, order(OPENS, contact="第三の者"))
+    steps = case.read(lambda session: [row.item for row in progress(session, application_in(session))])
+    assert steps == ["利用申込", "回線工事", "回線工事の内容の変更"]
+    office = case.read(lambda session: news(session, session.scalars(select(Office)).first()))
+    assert office[0].text.startswith("回線工事の内容が変わりました。")

@@ -137,6 +137,7 @@ CASES: dict[str, tuple[Story, str, str]] = {
     "work-schedule-shared-line": (work(WorkMode.REMOTE), "applicant/work-schedule", "butsuryu@other.example"),
     "work-schedule-new-line": (work(WorkMode.ON_SITE, new_line=True), "applicant/work-schedule", ADMINISTRATOR),
     "work-schedule-moved": (work_moved(), "applicant/work-schedule", ADMINISTRATOR),
+    "work-schedule-same-window": (work_moved(days=0), "applicant/work-schedule", ADMINISTRATOR),
     "tcc-reminder": (unchecked, "applicant/tcc-reminder", CONTACT),
     "passwords-closing": (passwords_close, "applicant/passwords-closing", CONTACT),
     **{f"status-report-{state}": (in_state(state), "applicant/status-report", CONTACT) for state in PATHS},
@@ -205,6 +206,7 @@ _BILINGUAL = {
     "tcc-reminder": "tcc-reminder",
     "work-schedule": "work-schedule-on-site",
     "work-schedule-moved": "work-schedule-moved",
+    "work-schedule-same-window": "work-schedule-same-window",
 }
 CASES |= {f"{mail}-{_IN_ENGLISH}": (in_english(CASES[case][0]), *CASES[case][1:]) for mail, case in _BILINGUAL.items()}
 

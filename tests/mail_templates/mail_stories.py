@@ -517,8 +517,8 @@ def work(mode: WorkMode, *, spare_router: bool = False, new_line: bool = False) 
     return story
 
 
-def work_moved() -> Story:
-    """Work on site for the line of the seed's application, in the place of remote work three days before."""
+def work_moved(days: int = 3) -> Story:
+    """Work on site for the line of the seed's application, in the place of remote work some days before."""
 
     def arrange(session: Session) -> None:
         line = session.scalars(select(Line).where(Line.router_number == "09143")).one()
@@ -526,8 +526,8 @@ def work_moved() -> Story:
         first = WorkOrder(begins_at=begins, ends_at=ends, contact="NACCSセンター 回線工事窓口", phone="0440000000")
         works.schedule(session, DESK, case_of(session), first, "os:reviewer", LATER)
         moved = WorkOrder(
-            begins_at=begins + timedelta(days=3),
-            ends_at=ends + timedelta(days=3),
+            begins_at=begins + timedelta(days=days),
+            ends_at=ends + timedelta(days=days),
             mode=WorkMode.ON_SITE,
             fee="30,000円（税別）",
         )
