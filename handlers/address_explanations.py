@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from handlers.calendar import jst_date
 from handlers.lane_operations import LaneState, lane_named, lane_states
 from handlers.mail_explanations import RequestState, request_states
+from handlers.map_rows import is_never_in_force
 from handlers.naccs.eligibility import Check
 from handlers.naccs.first_check import awaits_check
 from handlers.naccs.service_hours import Service, service_hours
@@ -54,7 +55,8 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A mail-address row with its terminal; `state` is in_force, ended or coming by today's JST day.
+    """A mail-address row with its terminal; `state` is in_force, ended or coming by today's JST day; never_in_force
+    when it was taken back before it began.
 
     `awaits_check`: its terminal is new and had no normal TCC yet; with `refuses_before_check` the setting
     naccs.before_tcc refuses everything else until then.
@@ -111,7 +113,7 @@ class AddressExplanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalExplanation:
-    """A logical terminal with its addresses, its lane and what waits for it.
+    """A logical terminal with its addresses, its lane and what waits for it; `state` as an address has it.
 
     `awaits_check`: it is new and had no normal TCC yet; `checked_at` is its first one. `refuses_before_check`: until
     then the setting naccs.before_tcc refuses everything else.
@@ -126,6 +128,7 @@ class TerminalExplanation:
     port: int
     effective_from: date
     effective_until: date | None
+    state: str
     awaits_check: bool
     refuses_before_check: bool
     checked_at: datetime | None
@@ -200,8 +203,6 @@ def _bound(
 ) -> Bound:
     ends = [day for day in (address.effective_until, terminal.effective_until) if day is not None]
     begins, until = max(address.effective_from, terminal.effective_from), min(ends, default=None)
-    today = circumstances.today
-    state = "ended" if until is not None and until <= today else "coming" if begins > today else "in_force"
     return Bound(
         address_id=address.id,
         address=address.address,
@@ -214,15 +215,27 @@ def _bound(
         left_to_backend=tuple(terminal.left_to_backend.split()),
         effective_from=begins,
         effective_until=until,
-        state=state,
-        awaits_check=awaits_check(terminal, circumstances.now),
+        state=_state(begins, until, circumstances.today),
+        awaits_check=_awaits_check(terminal, circumstances),
         refuses_before_check=_refuses(terminal, circumstances),
     )
 
 
+def _state(begins: date, until: date | None, today: date) -> str:
+    if until is not None and until <= begins:
+        return "never_in_force"
+    if until is not None and until <= today:
+        return "ended"
+    return "coming" if begins > today else "in_force"
+
+
+def _awaits_check(terminal: LogicalTerminal, circumstances: Circumstances) -> bool:
+    return not is_never_in_force(terminal) and awaits_check(terminal, circumstances.now)
+
+
 def _refuses(terminal: LogicalTerminal, circumstances: Circumstances) -> bool:
     left = Check.TCC in terminal.left_to_backend.split()
-    return circumstances.refuse_before_tcc and not left and awaits_check(terminal, circumstances.now)
+    return circumstances.refuse_before_tcc and not left and _awaits_check(terminal, circumstances)
 
 
 def _users(session: Session, office_code: str, circumstances: Circumstances) -> tuple[User, ...]:
@@ -269,7 +282,8 @@ def by_destination(
             port=terminal.port or circumstances.terminal_port,
             effective_from=terminal.effective_from,
             effective_until=terminal.effective_until,
-            awaits_check=awaits_check(terminal, circumstances.now),
+            state=_state(terminal.effective_from, terminal.effective_until, circumstances.today),
+            awaits_check=_awaits_check(terminal, circumstances),
             refuses_before_check=_refuses(terminal, circumstances),
             checked_at=terminal.checked_at,
             addresses=tuple(addresses),

@@ -7,7 +7,6 @@ stays so. Where a file gives no password, the stored one stays.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session
 from handlers import works
 from handlers.audit import audit
 from handlers.calendar import jst_date
+from handlers.contract_differences import Differences, RegisterRow, RowChange
 from handlers.contract_faults import ContractsRefused, Fault
 from handlers.contract_file import (
     Contracts,
@@ -31,10 +31,10 @@ from handlers.contract_file import (
 from handlers.contract_passwords import hash_contract_passwords, known_password_hashes
 from handlers.desk import DeskSettings
 from handlers.line_lans import lan_of, new_overlaps
+from handlers.map_rows import has_ended
 from handlers.naccs.eligibility import password_mac
 from handlers.reservations import Kind, claim, end_of_rest, holder_named, rest_ip
 from handlers.terminals import change_map
-from storage.columns import Base
 from storage.models import Contact, Line, LogicalTerminal, MailAddress, Office, OfficeUser
 from storage.savepoint import whole_or_nothing
 from storage.store import new_key
@@ -50,14 +50,15 @@ __all__ = [
     "read_contracts",
 ]
 
-Row = TypeVar("Row", bound=Base)
+Row = TypeVar("Row", bound=RegisterRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
     """What an import did, in rows by kind; `map_version` None: nothing was to be done.
 
-    `ended` names terminals of the file that were deleted since, `ended_lines` lines that were; they stay so.
+    `ended` names terminals of the file that were deleted since, `ended_lines` lines that were; they stay so. `changes`
+    are the rows, those that differ first.
     """
 
     added: Mapping[str, int]
@@ -65,6 +66,7 @@ class ImportReport:
     ended: tuple[str, ...]
     ended_lines: tuple[str, ...]
     map_version: int | None
+    changes: tuple[RowChange, ...]
 
 
 def import_contracts(
@@ -82,7 +84,10 @@ def import_contracts(
     """
     if password_hashes is None:
         password_hashes = hash_contract_passwords(contracts, known_password_hashes(session, contracts))
-    work = _Import(session=session, desk=desk, now=now, actor=actor, password_hashes=password_hashes)
+    differences = Differences(session=session)
+    work = _Import(
+        session=session, desk=desk, now=now, actor=actor, password_hashes=password_hashes, differences=differences
+    )
     version: int | None
     try:
         with whole_or_nothing(session):
@@ -91,11 +96,12 @@ def import_contracts(
     except _NothingChanged:
         version = None
     return ImportReport(
-        added=dict(work.added),
-        updated=dict(work.updated),
+        added=work.differences.added,
+        updated=work.differences.updated,
         ended=tuple(work.ended),
         ended_lines=tuple(work.ended_lines),
         map_version=version,
+        changes=work.differences.rows(),
     )
 
 
@@ -112,8 +118,7 @@ class _Import:
     now: datetime
     actor: str
     password_hashes: Mapping[str, str]
-    added: Counter[str] = field(default_factory=Counter)
-    updated: Counter[str] = field(default_factory=Counter)
+    differences: Differences
     ended: list[str] = field(default_factory=list)
     ended_lines: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -134,7 +139,7 @@ class _Import:
         self.faults += new_overlaps(self.session, self.new_lans, self.today)
         if self.faults:
             raise ContractsRefused(tuple(self.faults))
-        if not self.added and not self.updated:
+        if not self.differences.total:
             raise _NothingChanged
         for office_id in known:
             works.pause_newcomers(self.session, office_id, self.now)
@@ -145,7 +150,7 @@ class _Import:
         return self.session.scalars(select(Office.id).where(Office.code.in_(codes)).order_by(Office.id)).all()
 
     def _take_office(self, contract: OfficeContract) -> None:
-        before = self.added.total() + self.updated.total()
+        before = self.differences.total
         known = self._one(Office, Office.code == contract.code)
         office = self._put(Office, known, **self._office_values(contract, known))
         for person in contract.contacts:
@@ -156,7 +161,7 @@ class _Import:
             self._take_line(line, office, f"office {office.code}, line {line.router_number}")
         for user in contract.users:
             self._take_user(user, office, f"office {office.code}, user {user.code}")
-        if self.added.total() + self.updated.total() > before:
+        if self.differences.total > before:
             self._record("office_imported", f"office:{office.code}")
 
     def _check_sharers(self, contracts: Contracts) -> None:
@@ -194,15 +199,15 @@ class _Import:
         if found is not None and found.office_id != office.id:
             self.faults.append(Fault(place=place, rule="other_office", value=found.office.code))
             return
-        if found is not None and found.effective_until is not None and found.effective_until <= self.today:
+        if found is not None and has_ended(found, self.today):
             self.ended_lines.append(found.router_number)
             return
         values = contract.model_dump(exclude={"terminals"}) | {"shared_with": " ".join(contract.shared_with)}
-        before, lan_before = self.updated[Line.__tablename__], None if found is None else lan_of(found, office.code)
+        lan_before = None if found is None else lan_of(found, office.code)
         line = self._put(Line, found, office_id=office.id, **values)
         if lan_of(line, office.code) != lan_before:
             self.new_lans.add(line.router_number)
-        if found is None or self.updated[Line.__tablename__] > before:
+        if self.differences.has(line):
             self._record("line_added" if found is None else "line_changed", f"line:{line.router_number}")
         for terminal in contract.terminals:
             self._take_terminal(terminal, line, f"{place}, terminal {terminal.name}")
@@ -224,19 +229,17 @@ class _Import:
         if found is None:
             self._record("terminal_added", f"terminal:{terminal.name}")
         if contract.ip_address is not None and contract.ip_address != terminal.ip_address:
-            self._take_ip(terminal, contract.ip_address, place, is_new=found is None)
+            self._take_ip(terminal, contract.ip_address, place)
         for address in contract.mail_addresses:
             self._take_address(terminal, address, place)
 
-    def _take_ip(self, terminal: LogicalTerminal, ip: str, place: str, *, is_new: bool) -> None:
+    def _take_ip(self, terminal: LogicalTerminal, ip: str, place: str) -> None:
         if not claim(self.session, Kind.IP, ip, terminal.id, self.today):
             self._taken(Kind.IP, ip, f"{place}, ip_address")
             return
         if terminal.ip_address:
             rest_ip(self.session, terminal, end_of_rest(self.today, self.desk.quarantine))
-        terminal.ip_address = ip
-        if not is_new:
-            self.updated[LogicalTerminal.__tablename__] += 1
+        self.differences.update(terminal, {"ip_address": ip})
 
     def _take_address(self, terminal: LogicalTerminal, address: str, place: str) -> None:
         key = address.lower()
@@ -246,16 +249,15 @@ class _Import:
         if not claim(self.session, Kind.MAIL_ADDRESS, key, identity, self.today):
             self._taken(Kind.MAIL_ADDRESS, key, f"{place}, mail_addresses")
             return
-        self.session.add(
-            MailAddress(
-                id=identity,
-                address=address.upper(),
-                address_key=key,
-                terminal_id=terminal.id,
-                effective_from=self.today,
-            )
+        row = MailAddress(
+            id=identity,
+            address=address.upper(),
+            address_key=key,
+            terminal_id=terminal.id,
+            effective_from=self.today,
         )
-        self.added[MailAddress.__tablename__] += 1
+        self.session.add(row)
+        self.differences.add(row)
         self._record("address_added", f"address:{address.upper()}", terminal.name)
 
     def _taken(self, kind: Kind, value: str, place: str) -> None:
@@ -296,13 +298,11 @@ class _Import:
             row = model(id=new_key(self.session), **values)
             self.session.add(row)
             self.session.flush()
-            self.added[model.__tablename__] += 1
+            self.differences.add(row)
             return row
         differing = {name: value for name, value in values.items() if getattr(found, name) != value}
-        for name, value in differing.items():
-            setattr(found, name, value)
         if differing:
-            self.updated[model.__tablename__] += 1
+            self.differences.update(found, differing)
         return found
 
     def _record(self, event: str, subject: str, detail: str = "") -> None:

@@ -1,5 +1,7 @@
 """Days on which the center does not work, as operators edit them: added (臨時休業), or made working days again.
 
+A day off by law that was made a working day comes back as the law's.
+
 Dates that were told to somebody already, such as a deadline, stay as they were told.
 """
 
@@ -39,25 +41,31 @@ def day_off(session: Session, day: date) -> DayOff | None:
         return DayOff(day=day, name=row.name)
     if _knows_year(session, day.year):
         return None
-    name = holiday_names({day.year}).get(day)
+    name = name_by_law(day)
     return None if name is None else DayOff(day=day, name=name)
 
 
+def name_by_law(day: date) -> str | None:
+    """What a day is called that is off by law: a national holiday, or between 12/29 and 1/3; None for other days."""
+    return holiday_names({day.year}).get(day)
+
+
 def off_by_law(day: date) -> bool:
-    """Whether a day is off by law: a national holiday, or between 12/29 and 1/3."""
-    return day in holiday_names({day.year})
+    """Whether a day is off by law."""
+    return name_by_law(day) is not None
 
 
 def add_day_off(session: Session, day: date, name: str, actor: str, now: datetime) -> bool:
-    """Add a day off; False when it is one already.
+    """Add a day off; False when it is one already. One that is off by law is what the law calls it.
 
     A year the store knew nothing of gets its holidays too: a year with one day counts as known.
     """
     _fill_year(session, day.year)
     if session.get(CalendarDay, day) is not None:
         return False
-    session.add(CalendarDay(day=day, name=name[:_NAME_WIDTH]))
-    audit(session, actor, "day_off_added", f"calendar:{day}", name, now)
+    called = name_by_law(day) or name
+    session.add(CalendarDay(day=day, name=called[:_NAME_WIDTH]))
+    audit(session, actor, "day_off_added", f"calendar:{day}", called, now)
     session.flush()
     return True
 

@@ -78,7 +78,8 @@ def change_line(session: Session, change: Change, router_number: str, values: Ma
 def end_line(session: Session, change: Change, router_number: str) -> Changed:
     """End a line and everything on it.
 
-    A terminal that an open application is to begin or end is in the way: its own dates would be lost.
+    A terminal that an open application is to begin or end is in the way: its own dates would be lost. One that was
+    taken back before it began is not.
     """
     version = begin(session, change)
     line = line_in_use(session, router_number, change)

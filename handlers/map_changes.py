@@ -20,7 +20,7 @@ from handlers.calendar import jst_date
 from handlers.contract_affected import Affected, affected_by
 from handlers.contract_faults import ContractsRefused, Fault
 from handlers.desk import DeskSettings
-from handlers.map_rows import End, addresses_of, end_terminal, is_in_use
+from handlers.map_rows import End, addresses_of, end_terminal, has_ended, is_in_use
 from handlers.reservations import end_of_rest
 from handlers.terminals import change_map
 from storage.models import Line, LogicalTerminal
@@ -117,8 +117,8 @@ def line_named(session: Session, router_number: str, change: Change) -> Line:
     line = session.scalars(select(Line).where(Line.router_number == router_number)).first()
     if line is None:
         refuse(f"line {router_number}", "no_line", router_number)
-    if line.effective_until is not None and line.effective_until <= change.today:
-        refuse(f"line {router_number}", "ends_already", line.effective_until.isoformat())
+    if has_ended(line, change.today):
+        raise ContractsRefused((not_in_use(f"line {router_number}", line),))
     return line
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from handlers.line_lans import Lan, in_the_way_of
@@ -31,7 +31,8 @@ def end_terminal(session: Session, terminal: LogicalTerminal, end: End) -> list[
     terminal.effective_until = end.day
     terminal.ended_by = end.application_id
     rest_ip(session, terminal, end.rests_until)
-    ended = [row for row in addresses_of(terminal) if row.effective_until is None or row.effective_until > end.day]
+    # What never takes effect keeps what took it back: whoever lets the terminal go on would let it begin.
+    ended = [row for row in addresses_of(terminal) if not has_ended(row, end.day)]
     end_addresses(session, ended, end)
     session.flush()
     return [row.address for row in ended]
@@ -63,13 +64,19 @@ def addresses_of(terminal: LogicalTerminal) -> list[MailAddress]:
 
 
 def terminals_on(session: Session, line: Line, day: date) -> list[LogicalTerminal]:
-    """The terminals of a line that are in use on a day or later, by name."""
+    """The terminals of a line that are in use on a day or later, by name; those taken back never are."""
     return list(
         session.scalars(
             select(LogicalTerminal)
             .where(
                 LogicalTerminal.line_id == line.id,
-                or_(LogicalTerminal.effective_until.is_(None), LogicalTerminal.effective_until > day),
+                or_(
+                    LogicalTerminal.effective_until.is_(None),
+                    and_(
+                        LogicalTerminal.effective_until > day,
+                        LogicalTerminal.effective_until > LogicalTerminal.effective_from,
+                    ),
+                ),
             )
             .order_by(LogicalTerminal.name)
         )
@@ -79,6 +86,17 @@ def terminals_on(session: Session, line: Line, day: date) -> list[LogicalTermina
 def is_in_use(row: Line | LogicalTerminal | MailAddress, day: date) -> bool:
     """Whether a row applies on a day and no end of it is planned."""
     return row.effective_until is None and (row.effective_from is None or row.effective_from <= day)
+
+
+def is_never_in_force(row: Line | LogicalTerminal | MailAddress) -> bool:
+    """Whether a row applies on no day: it was taken back before it began."""
+    begins = row.effective_from or date.min
+    return row.effective_until is not None and row.effective_until <= begins
+
+
+def has_ended(row: Line | LogicalTerminal | MailAddress, day: date) -> bool:
+    """Whether a row applies neither on a day nor later."""
+    return row.effective_until is not None and (row.effective_until <= day or is_never_in_force(row))
 
 
 def line_of(session: Session, office: Office, router_number: str) -> Line | None:

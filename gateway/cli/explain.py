@@ -221,7 +221,7 @@ def _show_terminal(running: Invocation, terminal: TerminalExplanation) -> None:
     label = running.text(ja="論理端末", en="terminal")
     typer.echo(
         f"{label} {terminal.name} {terminal.equipment} {terminal.office_code} {terminal.router_number} {place}  "
-        f"{_span(terminal)}"
+        f"{_span(terminal)} {word(running, BINDING_STATES, terminal.state)}"
     )
     _show_owed_check(running, terminal, "  ")
     for_addresses = [replace(bound, awaits_check=False) for bound in terminal.addresses]  # it is said of the terminal

@@ -122,7 +122,12 @@ STAGES: Words = {
 
 ENDPOINTS: Words = {"primary": ("主系", "primary"), "backup": ("予備系", "backup"), "auto": ("自動", "auto")}
 
-BINDING_STATES: Words = {"in_force": ("有効", "in force"), "ended": ("終了", "ended"), "coming": ("予定", "coming")}
+BINDING_STATES: Words = {
+    "in_force": ("有効", "in force"),
+    "ended": ("終了", "ended"),
+    "coming": ("予定", "coming"),
+    "never_in_force": ("取消（有効になりません）", "taken back, never in force"),
+}
 
 
 def word(running: Invocation, words: Words, token: str) -> str:

@@ -90,7 +90,13 @@ def list_lines(context: typer.Context, office: OfOffice = None, as_json: AsJson 
         print_json(found)
         return
     for line in found:
-        show_line(line)
+        show_line({**line, "terminals": [one for one in line["terminals"] if not _was_taken_back(one)]})
+
+
+def _was_taken_back(dated: dict[str, Any]) -> bool:
+    """Whether something as it is shown ended before it began, so that it was never there."""
+    until = dated["effective_until"]
+    return until is not None and until <= (dated["effective_from"] or "")
 
 
 @line_app.command("show")

@@ -12,6 +12,7 @@ import typer
 from gateway.cli import Invocation, addresses, invocation, lines, print_json, terminal_contracts
 from gateway.cli.contract_apps import no_office, office_app
 from gateway.cli.faults import show_faults
+from gateway.cli.import_reports import report_json, show_report
 from gateway.cli.map_views import line, show_terminal
 from gateway.cli.opening import SudoUid, actor, opened_store
 from gateway.cli.options import AsJson, DryRun
@@ -65,11 +66,11 @@ def import_file(
         show_faults(running, refused.faults, as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
-        print_json({"dry_run": dry_run, **_report_json(report)})
+        print_json({"dry_run": dry_run, **report_json(report)})
         return
     if dry_run:
         typer.echo(running.text(ja="予行（何も変えていません）:", en="rehearsed, nothing was changed:"))
-    _show_report(running, report)
+    show_report(running, report, each=dry_run)
 
 
 def _read(file: Path) -> Contracts:
@@ -110,52 +111,6 @@ def _import(running: Invocation, contracts: Contracts, by: str, *, dry_run: bool
             return import_contracts(session, contracts, desk, now, actor=by, password_hashes=hashes)
 
         return rehearse(opened.store, bring) if dry_run else opened.store.run(bring)
-
-
-def _report_json(report: ImportReport) -> dict[str, Any]:
-    return {
-        "added": dict(report.added),
-        "updated": dict(report.updated),
-        "ended": list(report.ended),
-        "ended_lines": list(report.ended_lines),
-        "map_version": None if report.map_version is None else str(report.map_version),
-    }
-
-
-_KINDS_JA = {
-    "offices": "事業所",
-    "contacts": "担当者",
-    "lines": "回線",
-    "logical_terminals": "論理端末",
-    "mail_addresses": "メールアドレス",
-    "office_users": "利用者",
-}
-
-
-def _show_report(running: Invocation, report: ImportReport) -> None:
-    if report.map_version is None:
-        typer.echo(running.text(ja="変更はありません。", en="nothing to change"))
-    for done, ja, en in ((report.added, "追加", "added"), (report.updated, "更新", "updated")):
-        for kind, number in done.items():
-            typer.echo(
-                running.text(ja=f"{ja} {_KINDS_JA[kind]} {number}", en=f"{en}: {kind.replace('_', ' ')} {number}")
-            )
-    for router_number in report.ended_lines:
-        typer.echo(
-            running.text(
-                ja=f"ルータ番号 {router_number} の回線は廃止済みのため、そのままにしました。",
-                en=f"line {router_number} was ended since and stays so",
-            ),
-            err=True,
-        )
-    for name in report.ended:
-        typer.echo(
-            running.text(
-                ja=f"論理端末 {name} は削除済みのため、そのままにしました。",
-                en=f"terminal {name} was deleted since and stays so",
-            ),
-            err=True,
-        )
 
 
 @office_app.command("export")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import Invocation, invocation, print_json, refuse
-from gateway.cli.faults import show_faults
+from gateway.cli.faults import exit_status, show_faults
 from gateway.cli.opening import OpenedStore, SudoUid, actor, opened_store
 from gateway.cli.options import AsJson, DryRun
 from gateway.cli.previewing import drafts_of
@@ -77,6 +77,8 @@ def add_output(
 
     running, by = invocation(context), actor(sudo_uid)
     first, last = day(begins, "--from"), day(until, "--until")
+    if first is not None and last is not None and last <= first:
+        raise typer.BadParameter("must be after --from", param_hint="--until")
     with opened_store(running) as opened:
         now = opened.now()
         wanted = WantedDestination(
@@ -92,7 +94,7 @@ def add_output(
             report, rows = _register(opened, [wanted], by, now, look, dry_run=dry_run)
         except ContractsRefused as refused:
             show_faults(running, refused.faults, as_json=as_json)
-            raise typer.Exit(1) from None
+            raise typer.Exit(exit_status(refused.faults)) from None
     _show_changed(running, report, rows, as_json=as_json, dry_run=dry_run)
 
 

@@ -147,11 +147,13 @@ def add_day(
 ) -> None:
     """Add a day on which the center does not work (臨時休業), and say which dates of open applications move.
 
-    Reminders move at once. Dates that were told already stay.
+    Reminders move at once. Dates that were told already stay. A day that is off by law gets its name back.
     """
-    from handlers.days_off import add_day_off, day_off
+    from handlers.days_off import add_day_off, day_off, name_by_law
 
     running, day = invocation(context), on.date()
+    by_law = name_by_law(day)
+    name = by_law or name
     with opened_store(running) as opened:
         now, before = opened.now(), _calendar(opened)
         if opened.store.read(lambda session: day_off(session, day)) is not None:
@@ -162,9 +164,11 @@ def add_day(
             by = actor(options.sudo_uid)
             opened.store.run(lambda session: add_day_off(session, day, name, by, now))
             jobs = plan_again(running, opened)
-    done = running.text(ja=f"{day} {name} を追加しました。", en=f"{day} {name} added")
-    would = running.text(ja=f"{day} {name} を追加します（予行）。", en=f"{day} {name} would be added")
-    _show(running, options, {"day": day.isoformat(), "name": name}, would if options.dry_run else done, moved, jobs)
+    what = _what(running, day, name, by_law=by_law is not None)
+    done = running.text(ja=f"{what} を追加しました。", en=f"{what} added")
+    would = running.text(ja=f"{what} を追加します（予行）。", en=f"{what} would be added")
+    shown = {"day": day.isoformat(), "name": name, "by_law": by_law is not None}
+    _show(running, options, shown, would if options.dry_run else done, moved, jobs)
 
 
 @calendar_app.command("remove")
@@ -190,10 +194,16 @@ def remove_day(context: typer.Context, on: _Day, yes: Yes = False, *, options: _
             by = actor(options.sudo_uid)
             opened.store.run(lambda session: remove_day_off(session, day, by, now))
             jobs = plan_again(running, opened)
-    done = running.text(ja=f"{day} {name} を営業日に戻しました。", en=f"{day} {name} is a working day again")
-    would = running.text(ja=f"{day} {name} を営業日に戻します（予行）。", en=f"{day} {name} would be a working day")
+    what = _what(running, day, name, by_law=by_law)
+    done = running.text(ja=f"{what} を営業日に戻しました。", en=f"{what} is a working day again")
+    would = running.text(ja=f"{what} を営業日に戻します（予行）。", en=f"{what} would be a working day")
     shown = {"day": day.isoformat(), "name": found.name, "by_law": by_law}
     _show(running, options, shown, would if options.dry_run else done, moved, jobs)
+
+
+def _what(running: Invocation, day: date, name: str, *, by_law: bool) -> str:
+    law = running.text(ja="（法令による休日）", en=" (off by law)") if by_law else ""
+    return f"{day} {name}{law}"
 
 
 def _ask_about(running: Invocation, what: str, moved: Sequence[DateMoved]) -> None:

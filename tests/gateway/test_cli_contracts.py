@@ -18,6 +18,7 @@ from tests.gateway.command_line import on_store
 from tests.handlers.allocation_cases import FIRST_ADDRESS, TODAY, issue
 from tests.handlers.review_cases import WITH_SMTP_SERVER, audited, take_contracts
 from tests.handlers.stuck_messages import bound, put
+from tests.handlers.test_map_changes import void
 from tests.handlers.test_terminals import only_sqlite
 
 USER = f"os:{pwd.getpwuid(os.getuid()).pw_name}"
@@ -137,6 +138,23 @@ def test_lines_are_listed_and_shown_for_people(command_line):
     shown = command_line.run("line", "show", "09143").stdout
     assert "access_speed: 128kbps" in shown
     assert "  60777S  SMTP  127.20.13.13:2525" in shown
+
+
+@only_sqlite
+def test_a_terminal_that_was_taken_back_is_told_so_counted_by_no_line_and_in_no_way(command_line, store, now):
+    (issued,) = issue(store, now)
+    void(store, now)
+    assert "127.20.13.0/24      3  -" in command_line.run("line", "list").stdout
+    (terminal,) = command_line.json("explain", issued.name)["matches"]
+    (address,) = command_line.json("explain", *issued.mail_addresses)["matches"]
+    for told in (terminal, *terminal["addresses"], *address["bindings"]):
+        assert (told["state"], told["awaits_check"]) == ("never_in_force", False)
+    for shown in (issued.name, *issued.mail_addresses):
+        told = command_line.run("explain", shown).stdout
+        assert "予定" not in told
+        assert "TCC" not in told
+    rehearsed = command_line.run("line", "end", "09143", "--dry-run", lang="en")
+    assert (rehearsed.exit_code, issued.name in rehearsed.stdout) == (0, False)
 
 
 @only_sqlite

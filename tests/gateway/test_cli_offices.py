@@ -38,6 +38,8 @@ def office_file(tmp_path):
 
 def test_an_office_file_is_imported_and_listed(command_line, office_file):
     report = command_line.json("office", "import", office_file())
+    new = [(change["kind"], change["name"]) for change in report.pop("changes") if change["is_new"]]
+    assert (len(new), new[0], new[-1]) == (8, ("offices", "CT0001"), ("office_users", "TST01 001"))
     assert report == {
         "dry_run": False,
         "added": {
@@ -65,6 +67,54 @@ def test_a_rehearsed_import_says_what_it_would_do_and_does_nothing(command_line,
     assert rehearsed.startswith("rehearsed, nothing was changed:\nadded: offices 1\n")
     assert command_line.json("office", "list") == []
     assert command_line.json("office", "import", office_file(), "--dry-run")["dry_run"]
+
+
+def test_a_rehearsed_import_names_every_row_that_would_differ_before_and_after(command_line, office_file):
+    command_line.run("office", "import", office_file())
+    changed = (
+        WITH_SMTP_SERVER.replace('"127.20.13.12"', '"127.20.13.22"')
+        .replace("128kbps", "1Mbps")
+        .replace("PASSWD01", "PASSWD02")
+        .replace('"60777S"', '"60778S"')
+        .replace('"127.20.13.13"', '"127.20.13.14"')
+        .replace("3A0001@", "3A0009@")
+    )
+    rehearsed = command_line.run("office", "import", office_file(changed), "--dry-run", lang="en").stdout
+    assert rehearsed.splitlines() == [
+        "rehearsed, nothing was changed:",
+        "added: logical terminals 1",
+        "added: mail addresses 1",
+        "updated: lines 1",
+        "updated: logical terminals 1",
+        "updated: office users 1",
+        "  line 09143",
+        "    access_speed: 128kbps -> 1Mbps",
+        "  logical terminal 27264C",
+        "    ip_address: 127.20.13.12 -> 127.20.13.22",
+        "  office user TST01 001",
+        "    password changes",
+        "  new logical terminal 60778S",
+        "  new mail address 3A0009@SMTP.CT0001.CENTER.EXAMPLE",
+    ]
+    japanese = command_line.run("office", "import", office_file(changed), "--dry-run").stdout
+    assert "  利用者 TST01 001\n    password が変わります\n  新しい論理端末 60778S\n" in japanese
+    found = command_line.json("office", "import", office_file(changed), "--dry-run")["changes"]
+    assert {
+        "kind": "lines",
+        "name": "09143",
+        "is_new": False,
+        "columns": [{"column": "access_speed", "before": "128kbps", "after": "1Mbps"}],
+    } in found
+    assert "PASSWD02" not in str(found)
+    assert "access_speed" not in command_line.run("office", "import", office_file(changed)).stdout
+
+
+def test_a_rehearsed_import_of_a_large_file_names_fifty_rows_and_how_many_more(command_line, office_file):
+    addresses = ", ".join(f'"3A{number:04}@SMTP.CT0001.CENTER.EXAMPLE"' for number in range(1, 61))
+    many = re.sub(r"mail_addresses = \[.*\]", f"mail_addresses = [{addresses}]", WITH_SMTP_SERVER)
+    shown = command_line.run("office", "import", office_file(many), "--dry-run", lang="en").stdout
+    assert "added: mail addresses 60" in shown
+    assert (shown.count("\n  new "), shown.endswith("\n  17 more\n")) == (50, True)
 
 
 def test_a_file_with_two_lines_on_one_lan_is_refused_also_in_a_rehearsal(command_line, office_file, tmp_path):

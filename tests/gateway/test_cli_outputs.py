@@ -89,6 +89,13 @@ def test_what_is_not_there_ends_with_status_1_and_wrong_usage_with_2(command_lin
     assert command_line.run("output", "end", "x").exit_code == 2
     assert command_line.run("output", "add", "SAD4011", ADDRESS, "--from", "tomorrow").exit_code == 2
     assert command_line.run("output", "import", "none.toml").exit_code == 2
+    too_long = command_line.run("output", "add", "SAD40111111", ADDRESS, lang="en")
+    assert (too_long.exit_code, too_long.stderr.partition(":")[0]) == (2, "SAD40111111, code")
+    for until in ("2026-11-30", "2026-12-01"):
+        days = ("--from", "2026-12-01", "--until", until)
+        assert command_line.run("output", "add", "SAD4011", ADDRESS, *days).exit_code == 2
+    today = command_line.run("output", "add", "SAD4011", ADDRESS, "--until", "2026-11-01", lang="en")
+    assert (today.exit_code, "must be after its first day 2026-11-24" in today.stderr) == (1, True)
 
 
 @only_sqlite

@@ -116,7 +116,18 @@ def test_a_day_off_by_law_is_made_a_working_day_only_after_a_yes(command_line, o
 
 def test_with_yes_nobody_is_asked(command_line):
     done = command_line.run("calendar", "remove", HOLIDAY, "--yes")
-    assert (done.exit_code, done.stdout) == (0, "2026-11-23 勤労感謝の日 を営業日に戻しました。\n")
+    assert (done.exit_code, done.stdout) == (0, "2026-11-23 勤労感謝の日（法令による休日） を営業日に戻しました。\n")
+
+
+def test_a_day_off_by_law_comes_back_as_the_laws(command_line):
+    rehearsed = command_line.run("calendar", "remove", HOLIDAY, "--dry-run", lang="en").stdout
+    assert rehearsed == "2026-11-23 勤労感謝の日 (off by law) would be a working day\n"
+    command_line.run("calendar", "remove", HOLIDAY, "--yes")
+    again = command_line.run("calendar", "add", HOLIDAY, "--dry-run").stdout
+    assert again == "2026-11-23 勤労感謝の日（法令による休日） を追加します（予行）。\n"
+    added = command_line.json("calendar", "add", HOLIDAY, "--name", "移転")
+    assert (added["name"], added["by_law"]) == ("勤労感謝の日", True)
+    assert {"day": HOLIDAY, "name": "勤労感謝の日"} in command_line.json("calendar", "list", "--year", "2026")
 
 
 def test_an_edit_says_which_dates_move_and_plans_the_jobs_at_once(command_line, case):

@@ -49,6 +49,32 @@ def map_version(store):
     return store.read(lambda session: session.scalar(select(MapVersion.version)))
 
 
+def test_a_terminal_that_moves_and_gets_another_ip_address_is_one_change(store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    terminal = '[[office.line.terminal]]\nname = "60777S"'
+    second = WITH_SMTP_SERVER[WITH_SMTP_SERVER.index("[[office.line]]") :].partition("[[office.line.terminal]]")[0]
+    second = second.replace("09143", "09144").replace("127.20.13", "127.20.14")
+    moved = WITH_SMTP_SERVER.replace(terminal, second + terminal).replace("127.20.13.13", "127.20.14.13")
+    report = take_contracts(store, now, moved)
+    assert (report.added, report.updated) == ({"lines": 1}, {"logical_terminals": 1})
+    (change, _) = report.changes
+    assert (change.name, [(one.column, one.before, one.after) for one in change.columns]) == (
+        "60777S",
+        [("line", "09143", "09144"), ("ip_address", "127.20.13.13", "127.20.14.13")],
+    )
+
+
+def test_a_change_is_told_as_the_file_says_it(store, now):
+    take_contracts(store, now, WITH_SMTP_SERVER)
+    report = take_contracts(
+        store, now, WITH_SMTP_SERVER.replace("spare_router = false", "spare_router = true").replace("2525", "2526")
+    )
+    assert [(row.name, *((one.column, one.before, one.after) for one in row.columns)) for row in report.changes] == [
+        ("09143", ("spare_router", "false", "true")),
+        ("60777S", ("port", "2525", "2526")),
+    ]
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,9 @@ def test_a_holiday_can_be_made_a_working_day(store, now):
     assert store.run(lambda session: remove_day_off(session, holiday, "os:tester", now))
     assert is_business_day(store, holiday)
     assert not store.run(lambda session: remove_day_off(session, holiday, "os:tester", now))
+    store.run(lambda session: add_day_off(session, holiday, "臨時休業", "os:tester", now))
+    assert store.read(lambda session: day_off(session, holiday)) == DayOff(day=holiday, name="勤労感謝の日")
+    assert audited(store, f"calendar:{holiday}")[-1] == ("day_off_added", "os:tester", "勤労感謝の日")
 
 
 def test_a_day_off_is_known_also_in_a_year_the_store_knows_nothing_of(store, now):

@@ -8,17 +8,18 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from handlers import contract_history
 from handlers.allocation_order import INTERACTIVE, SMTP_SERVER
+from handlers.allocation_undone import take_back
 from handlers.contract_faults import ContractsRefused
 from handlers.line_changes import add_line, change_line, end_line
 from handlers.map_changes import Change, Changed
 from handlers.terminal_changes import add_address, add_terminal, end_address, end_terminal, move_terminal
-from handlers.terminals import load
-from storage.models import Line, LogicalTerminal, MapVersion
-from tests.handlers.allocation_cases import FIRST_ADDRESS, TODAY, issue, rests
+from handlers.terminals import change_map, load
+from storage.models import Line, LogicalTerminal, MailAddress, MapVersion
+from tests.handlers.allocation_cases import FIRST_ADDRESS, TODAY, issue, order_in, rests
 from tests.handlers.review_cases import DESK, OFFICES, START, WITH_SMTP_SERVER, audited, no_servers, take_contracts
 from tests.handlers.stuck_messages import bound, give_up, put
 
@@ -172,6 +173,56 @@ def test_a_terminal_of_an_open_application_is_in_the_way_of_its_lines_end(contra
         ("terminal 25130M", "ends_already", START.isoformat()),
         (f"terminal {issued.name}", "not_begun", START.isoformat()),
     ]
+
+
+def void(store, now, *lines, application_id=77):
+    """Take back what a case was issued, as when it becomes void."""
+
+    def work(session):
+        change_map(session, now)
+        take_back(session, DESK, order_in(session, *lines, application_id=application_id))
+
+    store.run(work)
+
+
+def test_a_terminal_that_was_taken_back_before_it_began_is_in_nobodys_way(contracts, change, refused, now):
+    (issued,) = issue(contracts, now)
+    void(contracts, now)
+    taken_back = row(contracts, LogicalTerminal, name=issued.name)
+    assert taken_back.effective_until == taken_back.effective_from == START
+    assert refused(end_terminal, issued.name) == [(f"terminal {issued.name}", "ends_already", START.isoformat())]
+    outside = change(change_line, "09143", {"lan_subnet": "127.20.13.8/29"})
+    assert outside.steps[0].detail == "lan_subnet: 127.20.13.0/24 -> 127.20.13.8/29"
+    ended = change(end_line, "09143")
+    assert ("terminal_ended", f"terminal:{issued.name}") not in subjects(ended)
+    assert [subject for _, subject in subjects(ended) if "terminal" in subject] == [
+        "terminal:25130M",
+        "terminal:27264C",
+        "terminal:60777S",
+    ]
+    assert row(contracts, LogicalTerminal, name=issued.name).ended_by == 77
+
+
+def test_an_address_that_was_taken_back_does_not_end_again_with_its_terminal(contracts, change, now):
+    more = no_servers(mail_addresses=1, target_terminal="60777S")
+    (changed,) = issue(contracts, now, more)
+    void(contracts, now, more)
+    (address,) = changed.mail_addresses
+    before = row(contracts, MailAddress, address=address)
+    assert before.effective_until == before.effective_from == START
+    assert subjects(change(end_terminal, "60777S")) == [
+        ("terminal_ended", "terminal:60777S"),
+        ("address_ended", f"address:{FIRST_ADDRESS}"),
+    ]
+    assert row(contracts, MailAddress, address=address).ended_by == before.ended_by == 77
+
+
+def test_a_line_that_was_taken_back_before_it_began_is_not_changed(contracts, change, refused, now):
+    change(add_line, "CT0001", NEW_LINE, effective=LATER)
+    dates = update(Line).where(Line.router_number == "09500").values(effective_until=LATER)
+    contracts.run(lambda session: session.execute(dates))
+    assert refused(change_line, "09500", {"wiring": "x"}) == [("line 09500", "ends_already", "2026-12-01")]
+    assert refused(add_terminal, "09500", SMTP_SERVER, {}) == [("line 09500", "ends_already", "2026-12-01")]
 
 
 # --- terminals -------------------------------------------------------------------------------------------------------
