@@ -23,6 +23,7 @@ from handlers.contracts import ImportReport
 from handlers.lane_pauses import GATEWAY
 from handlers.review_case import Decided, Details
 from handlers.workflow import Event
+from storage import engines
 from storage.columns import to_micros
 from storage.committer import Committer
 from storage.effects import LANE_HEARD, Applied, Change, Unit
@@ -40,6 +41,12 @@ NEXT_DAY = timedelta(days=1)
 LOCK_LANE: LiteralString = """INSERT INTO lanes (lane, last_sequence, state) VALUES (%s, 0, 'idle')
     ON CONFLICT (lane) DO UPDATE SET state = 'idle'"""
 LOCK_CASE: LiteralString = "SELECT id FROM applications WHERE id = %s FOR UPDATE"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A circle is broken by the server after a second; nobody gives up a lock for another reason."""
+    monkeypatch.setattr(engines, "_LOCK_WAIT", "60s")
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ def beside_a_writer_in_order(
         writer.execute(lock, (rows[0],))
         thread = threading.Thread(target=lambda: answers.append(work()))
         thread.start()
-        give_up_at = time.monotonic() + 10
+        give_up_at = time.monotonic() + 60
         while watcher.execute(waits).fetchone() == (0,) and time.monotonic() < give_up_at:
             time.sleep(0.01)
         writer.execute(lock, (rows[1],))

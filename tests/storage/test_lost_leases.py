@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from storage import engines
 from storage.columns import to_micros
 from storage.committer import Committer, Outcome
 from storage.effects import RECIPIENT_OUTCOME, Applied, Change, Stale, Unit
@@ -33,7 +34,7 @@ from tests.storage.units import accepted, outbound
 pytestmark = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 
 LANE = "terminal:60777S"
-LEASE = timedelta(seconds=1.5)
+LEASE = timedelta(seconds=5)
 DELIVERED = "delivered"
 
 
@@ -77,7 +78,7 @@ def standing_still(engine: Engine, where: str) -> Iterator[tuple[threading.Event
 
     def stop() -> None:
         there.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     def before(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("UPDATE nodes SET last_batch"):
@@ -105,7 +106,7 @@ def test_what_was_written_before_the_lane_was_lost_is_not_committed_after(
     with standing_still(slow.engines.writer, "signing") as (there, go_on):
         thread = threading.Thread(target=lambda: done.extend(Committer(slow).commit(units)))
         thread.start()
-        assert there.wait(10)
+        assert there.wait(60)
         wait_for_end_of(slow)
         taken = take(store)
         assert taken is not None
@@ -126,7 +127,7 @@ def test_a_lane_is_not_taken_before_what_its_holder_is_committing_is_decided(
         unit = outcome(recipient_id, slow.lease_token, now)
         thread = threading.Thread(target=lambda: done.extend(Committer(slow).commit([unit])))
         thread.start()
-        assert there.wait(10)
+        assert there.wait(60)
         wait_for_end_of(slow)
         with pytest.raises(StoreBusy):
             take(store)
@@ -137,9 +138,13 @@ def test_a_lane_is_not_taken_before_what_its_holder_is_committing_is_decided(
     assert state(store, recipient_id) == DELIVERED
 
 
-def test_a_lease_that_ended_while_its_renewal_waited_stays_ended(slow: Store, store: Store) -> None:
+def test_a_lease_that_ended_while_its_renewal_waited_stays_ended(
+    slow: Store, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever takes the lanes holds the node's row: the renewal comes through behind it, too late."""
     assert take(slow) is not None
+    monkeypatch.setattr(engines, "_LOCK_WAIT", "60s")  # of the connection it makes next
+    slow.engines.dispose()
     failed: list[BaseException] = []
 
     def renew() -> None:
@@ -212,7 +217,7 @@ def test_a_process_that_was_stopped_for_longer_than_its_lease_goes_on_without_it
             recipient_id, _ = json.loads(frozen.stdout.readline())
             while not stopped(frozen.pid):
                 time.sleep(0.02)
-            give_up_at = time.monotonic() + 20
+            give_up_at = time.monotonic() + 25
             while take(store) is None and time.monotonic() < give_up_at:
                 time.sleep(0.1)
             unit = outcome(recipient_id, store.lease_token, now)
