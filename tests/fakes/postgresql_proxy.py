@@ -35,35 +35,33 @@ class PostgresqlProxy:
         directory = str(server.query["host"])
         self._server = str(next(Path(directory).glob(".s.PGSQL.*[0-9]")))
         self._listening = socket.create_server(("127.0.0.1", 0))
-        port = self._listening.getsockname()[1]
-        behind = server.set(host="127.0.0.1", port=port, query={"sslmode": "disable", "gssencmode": "disable"})
+        self._port = self._listening.getsockname()[1]
+        behind = server.set(host="127.0.0.1", port=self._port, query={"sslmode": "disable", "gssencmode": "disable"})
         self.url = behind.render_as_string(hide_password=False)
         self._orders: list[Loss] = []
-        self._gone = False
         self.lost: list[Loss] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
     def at_commit(self, *losses: Loss) -> None:
         """Lose the next commits so, one after the other."""
         self._orders += losses
 
     def come_back(self) -> None:
-        """Take connections again."""
-        self._gone = False
+        """Take connections again, where it took none."""
+        if self._listening.fileno() == -1:
+            self._listening = socket.create_server(("127.0.0.1", self._port))
+            threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
     def close(self) -> None:
         """Listen no longer; connections that are open stay."""
-        self._listening.close()
+        _close(self._listening)
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         while True:
             try:
-                client, _ = self._listening.accept()
+                client, _ = listening.accept()
             except OSError:
                 return
-            if self._gone:
-                client.close()
-                continue
             server = socket.socket(socket.AF_UNIX)
             server.connect(self._server)
             threading.Thread(target=self._up, args=(client, server), daemon=True).start()
@@ -84,7 +82,8 @@ class PostgresqlProxy:
 
     def _lose(self, loss: Loss, data: bytes, client: socket.socket, server: socket.socket) -> None:
         self.lost.append(loss)
-        self._gone = loss is Loss.VANISH
+        if loss is Loss.VANISH:
+            _close(self._listening)
         _close(client)
         if loss is not Loss.SWALLOW_COMMIT:
             _send(server, data)
