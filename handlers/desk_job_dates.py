@@ -83,10 +83,7 @@ def gather(
 
 def _lines_with_work(application: Application) -> int:
     lines = ApplicationContents.from_json(application.contents).lines
-    return sum(
-        line.action is LineAction.ADD or any((line.smtp_servers, line.gateway_servers, line.interactive_terminals))
-        for line in lines
-    )
+    return sum(line.action is LineAction.ADD or line.adds_terminals for line in lines)
 
 
 def morning(day: date) -> datetime:

@@ -96,6 +96,7 @@ async def test_a_result_that_another_process_commits_is_noticed(store_url):
         await held_back(process, second)
         await process.result(first, told=False)
         await process.becomes(second, "delivered")  # long before the life of the first one ends
+        assert [body_of(mail).rstrip() for mail in server.contents] == [b"1", b"2"]
         await process.stop()
 
 
@@ -260,8 +261,10 @@ async def test_paused_the_lane_sends_nothing_and_goes_on_after_it(store_url, sim
     await pause(process)
     request = await process.request(b"1")
     await held_back(process, request)
+    assert simulated.taken == []
     await pause(process, end=True)
     await process.becomes(request, "delivered")
+    assert simulated.taken == [b"1"]
     await process.stop()
 
 
@@ -307,6 +310,7 @@ async def test_a_movable_clock_ends_lives_at_once(store_url):
     await process.attempted(request)
     process.ages()
     await process.becomes(request, "expired")
+    assert await process.answers() == [b"A0011 1"]
     await process.stop()
 
 

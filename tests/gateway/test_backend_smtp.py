@@ -201,6 +201,7 @@ async def test_a_flush_ends_the_back_off_of_an_address(url, server):
     await process.attempted(request)
     await process.flush_backend()
     await process.becomes(request, "delivered")
+    assert (await process.row(request)).attempts == 2
     await process.stop()
 
 

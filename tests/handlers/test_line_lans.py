@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from handlers.contract_faults import ContractsRefused
 from handlers.line_lans import Lan, overlaps
@@ -75,6 +75,7 @@ def test_an_overlap_that_the_register_has_already_is_left_alone(store, now):
     take_contracts(store, now, text)
     store.run(lambda session: session.execute(update(Line).values(lan_subnet="127.20.13.0/24")))
     take_contracts(store, now, file_with(SECOND))
+    assert store.read(lambda session: set(session.scalars(select(Line.lan_subnet)))) == {"127.20.13.0/24"}
 
 
 def lan(number: str, subnet: str, **values) -> Lan:
